@@ -1,0 +1,1 @@
+"""Finetune Atlas: curated catalog, Hub snapshot and measurements in; a bilingual guide out."""
