@@ -1,0 +1,451 @@
+"""The frozen records that everything else passes around. This module imports nothing from the project.
+
+Four kinds, one type each, so that a given value can never be mistaken for a derived one:
+*given* (``ModelEntry``, ``GpuEntry``, … written by people in ``catalog/*.yaml``), *fetched* (``HubFacts``, written by
+``refresh`` in ``catalog/hub/*.json``), *measured* (``Run``, written by the harness in ``measurements/results``) and
+*derived* (``Estimate``). Sizes are bytes, times seconds, rates per second; GiB (1024³) appears only where people read.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+GIB = 1024**3
+
+Language = Literal["zh", "en"]
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+"""Site languages; the first is the default and lives at the site root."""
+
+RecipeId = Literal["stock", "lean"]
+MethodId = Literal["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"]
+Basis = Literal["measured", "interpolated", "estimated"]
+Fit = Literal["yes", "tight", "no"]
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=96)]
+HubId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=140)]
+
+
+def _visible(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+Visible = Annotated[str, AfterValidator(_visible)]
+
+
+def slug(hub_id: str) -> str:
+    """File and URL name of a Hub id: ``Qwen/Qwen3-8B`` → ``qwen--qwen3-8b``."""
+    return re.sub(r"[^a-z0-9.-]+", "-", hub_id.lower().replace("/", "--"))
+
+
+class Record(BaseModel):
+    """Strict, frozen base: unknown keys are refused, numbers are never read from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Text(Record):
+    """One reader-facing passage in every site language."""
+
+    zh: Visible
+    en: Visible
+
+    def __getitem__(self, language: Language) -> str:
+        return self.zh if language == "zh" else self.en
+
+
+class Source(Record):
+    """Where a figure or a statement comes from."""
+
+    title: Visible
+    url: str | None = None
+    observed: str | None = Field(None, description="date (YYYY-MM-DD) or an honest bound such as '<= 2026-09-24'")
+
+
+class Problem(Record):
+    """One thing wrong with the inputs, printed as ``file:line:column: field: reason``."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+    field: str = ""
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.field}: {self.reason}" if self.field else f"{place}: {self.reason}"
+
+
+# ---------------------------------------------------------------------------------------------- given (catalog/*.yaml)
+
+
+class FamilyEntry(Record):
+    """A model family: ``catalog/families/<id>.yaml``."""
+
+    id: Id
+    name: Visible
+    maker: Text
+    about: Text
+    model_types: list[str] = Field(description="transformers model_type values of its configs")
+    needs_remote_code: bool | None = None
+    measured_as: Text | None = Field(
+        None, description="which native architecture stands for it in measurements, and why"
+    )
+    sources: list[Source] = []
+
+
+class FrameworkSupport(Record):
+    """What the common training frameworks know of one model."""
+
+    llamafactory_template: str | None = None
+    llamafactory_registered: bool | None = None
+    ms_swift_model_type: str | None = None
+    ms_swift_registered: bool | None = None
+    modelscope_id: str | None = None
+    unsloth_listed: bool | None = None
+    litgpt_name: str | None = None
+    torchtune_listed: bool | None = None
+    transformers_native: bool | None = None
+    peft_default_targets: list[str] | None = None
+    source: Source | None = None
+
+
+class ModelEntry(Record):
+    """A model worth a page: ``catalog/models/<id>.yaml``."""
+
+    id: Id
+    hub_id: HubId
+    name: Visible
+    family: Id
+    variant: Literal["base", "chat", "reasoning", "code"]
+    status: Literal["current", "superseded", "historical"]
+    successor: Id | None = Field(None, description="catalog id of what to take instead today")
+    released: str | None = Field(None, description="YYYY-MM or YYYY-MM-DD")
+    licence: Id | None = None
+    languages: list[str] | None = Field(None, description="ISO 639-1 codes the maker names; null = unknown")
+    why: Text = Field(description="one line: why it is listed")
+    choose_when: Text | None = None
+    instead: list[Id] = Field([], description="catalog ids of good alternatives")
+    scenarios: list[Id] = []
+    frameworks: FrameworkSupport | None = None
+    sources: list[Source] = []
+
+
+class GpuEntry(Record):
+    """A card or a machine: ``catalog/gpus/<id>.yaml``. null = unknown, never guessed."""
+
+    id: Id
+    name: Visible
+    vendor: Visible
+    category: Literal["consumer", "laptop", "workstation", "data_centre", "desktop_unified", "none"]
+    memory_gb: float = Field(ge=0, description="nominal size as sold")
+    usable_mib: int | None = None
+    torch_total_gib: float | None = Field(None, description="total_memory as torch reports it, GiB")
+    bandwidth_gb_s: float | None = None
+    fp16_dense_tflops: float | None = None
+    bf16_dense_tflops: float | None = None
+    fp32_tflops: float | None = None
+    tensor_basis: str | None = None
+    compute_capability: str | None = None
+    bf16: Literal["native", "none"] | None = None
+    tdp_w: float | None = None
+    launch_year: int | None = None
+    unified_memory: bool = False
+    gpu_count: int = Field(1, ge=0, description="cards in the machine; 8 for an 8×H200 host, 0 for 'no GPU'")
+    card: Id | None = Field(None, description="the single card of a multi-card machine")
+    hourly_usd: float | None = None
+    price_source: Source | None = None
+    note: Text | None = None
+    sources: list[Source] = []
+
+
+class MethodEntry(Record):
+    """A fine-tuning method: ``catalog/methods/<id>.yaml``."""
+
+    id: str
+    name: Visible
+    measured_id: MethodId | None = Field(None, description="its id in recipes; null when only described")
+    order: int
+    summary: Text
+    how_it_works: Text
+    trains: Text
+    costs: Text
+    choose_when: Text
+    avoid_when: Text
+    diagram: str | None = Field(None, description="name of a diagram the site draws")
+    sources: list[Source] = []
+
+
+class RecipeEntry(Record):
+    """Everything but the reader's knobs: ``catalog/recipes/<id>.yaml``."""
+
+    id: RecipeId
+    name: Text
+    summary: Text
+    settings: list[Text]
+    differs: Text | None = None
+    sources: list[Source] = []
+
+
+class PublicDataset(Record):
+    """A public training set named as evidence in a scenario."""
+
+    id: Visible
+    size: str | None = None
+    licence: str | None = None
+    language: str | None = None
+    note: Text | None = None
+    source: str | None = None
+
+
+class PublishedFineTune(Record):
+    """A published fine-tune named as evidence in a scenario."""
+
+    name: Visible
+    base_model: str | None = None
+    method: str | None = None
+    data: str | None = None
+    hardware: str | None = None
+    reported_result: Text | None = None
+    evidence: str | None = None
+    source: str | None = None
+
+
+class ScenarioEntry(Record):
+    """A reader's task: ``catalog/scenarios/<id>.yaml``."""
+
+    id: Id
+    order: int
+    in_article: bool = Field(description="one of the five scenarios of the article this guide replaces")
+    name: Text
+    goal: Text
+    lesson: Text
+    method: Text
+    data: Text
+    why: Text
+    language: str = Field(description="main data language, ISO 639-1, or 'any'")
+    seq_len: int = Field(gt=0, description="typical training length, tokens")
+    samples: int = Field(gt=0, description="typical number of training samples")
+    size_billions: list[float] = Field(min_length=2, max_length=2, description="sensible parameter range, billions")
+    benchmarks: list[str] = Field(description="benchmark names that count as evidence for this task")
+    variants: list[Literal["base", "chat", "reasoning", "code"]]
+    datasets: list[PublicDataset] = []
+    fine_tunes: list[PublishedFineTune] = []
+    gaps: list[Text] = []
+    sources: list[Source] = []
+
+
+class AudienceEntry(Record):
+    """Who asks: ``catalog/audiences/<id>.yaml``."""
+
+    id: Id
+    order: int
+    name: Text
+    situation: Text
+    gpus: list[Id]
+    models: list[Id]
+    methods: list[MethodId]
+    advice: Text
+
+
+class SizeClassEntry(Record):
+    """A range of parameter counts: ``catalog/size_classes/<id>.yaml``. Range is [low, high) in billions."""
+
+    id: Id
+    order: int
+    name: Text
+    low_billions: float
+    high_billions: float | None
+    summary: Text
+    good_for: list[Text]
+    pros: list[Text]
+    limits: list[Text]
+    advice: Text
+    examples: list[Id]
+
+
+class LicenceEntry(Record):
+    """Licence terms: ``catalog/licences/<id>.yaml``."""
+
+    id: Id
+    name: Visible
+    commercial_use: Literal["yes", "conditions", "no", "unknown"]
+    conditions: Text
+    outputs_may_train: Text | None = None
+    hub_names: list[str] = Field([], description="values of the Hub's license field that mean this licence")
+    url: str | None = None
+    evidence: str | None = None
+    note: Text | None = None
+    source: str | None = None
+
+
+class BenchmarkGroup(Record):
+    """Scores that may be compared with each other: ``catalog/benchmarks/<id>.yaml``."""
+
+    id: Id
+    title: Visible
+    source: Visible
+    url: str | None = None
+    note: str | None = None
+    secondary: bool = False
+    scores: list[BenchmarkScore]
+
+
+class BenchmarkScore(Record):
+    model: str
+    benchmark: str
+    score: float
+    kind: str | None = None
+    mode: str | None = None
+    setting: str | None = None
+    note: str | None = None
+
+
+class ClaimEntry(Record):
+    """A numeric claim of the article this guide replaces: ``catalog/claims/<id>.yaml``."""
+
+    id: str
+    section: str
+    claim: Text
+    method: MethodId | None = None
+    recipe: RecipeId = "stock"
+    models: list[HubId] = Field([], description="models to test it on")
+    vram_gb_low: float | None = None
+    vram_gb_high: float | None = None
+    verdict: Text | None = Field(None, description="where no measurement can decide it")
+    contradicts: list[str] = []
+    quantity: dict[str, Any] = Field({}, description="the claim's own figures, as written")
+
+
+class NameCorrection(Record):
+    """A model name in the article that does not exist or is wrong: ``catalog/name_corrections/<id>.yaml``."""
+
+    id: Id
+    as_written: Visible
+    exists: bool
+    problem: Text
+    right: list[HubId]
+    evidence: Text
+
+
+# ------------------------------------------------------------------------------------ fetched (catalog/hub/<slug>.json)
+
+
+class Provenance(Record):
+    """Where one group of fetched facts comes from and when it was read."""
+
+    source: str
+    observed: str | None = None
+
+
+class HubFacts(Record):
+    """What the Hub says of one model. Schema 1. Untrusted text: escape it wherever it is shown. null = unknown."""
+
+    schema_version: Literal[1] = 1
+    hub_id: HubId
+    revision: str | None = None
+    config: dict[str, Any] | None = None
+    parameters_hub: int | None = Field(None, description="safetensors.total, which is not the parameter count")
+    parameters: int | None = Field(None, description="counted from the config")
+    parameters_active: int | None = Field(None, description="per token, for mixtures of experts")
+    parameters_check: str | None = None
+    context_length: int | None = None
+    licence: str | None = None
+    gated: bool | None = None
+    languages: list[str] | None = None
+    tags: list[str] | None = None
+    pipeline_tag: str | None = None
+    library_name: str | None = None
+    base_models: list[str] | None = None
+    downloads: int | None = Field(None, description="last 30 days")
+    likes: int | None = None
+    created: str | None = None
+    modified: str | None = None
+    notes: list[str] = []
+    provenance: dict[str, Provenance] = {}
+    refreshed: str | None = Field(
+        None, description="date of the last complete live read, YYYY-MM-DD; null = starting snapshot"
+    )
+    stale: str | None = Field(None, description="why the last refresh kept the old facts")
+    renamed_from: HubId | None = None
+
+
+# -------------------------------------------------------------------------------- measured (measurements/results/**)
+
+
+class Case(Record):
+    """One fine-tuning set-up whose cost can be measured or estimated."""
+
+    recipe: RecipeId = "stock"
+    method: MethodId = "qlora"
+    micro_batch: int = Field(1, ge=1)
+    seq_len: int = Field(2048, ge=1)
+    gradient_checkpointing: bool = True
+    lora_rank: int = Field(16, ge=1)
+    lora_targets: str | tuple[str, ...] = "all-linear"
+
+
+class Run(Record):
+    """One measured cell, as the site uses it (read from the harness's result file by ``runs.py``)."""
+
+    id: str
+    hub_id: str
+    config_sha256: str | None
+    stands_for: str | None
+    case: Case
+    gpu: Id
+    gpu_count: int
+    sharding: str | None
+    status: Literal["ok", "oom", "failed", "skipped"]
+    reason: str | None
+    holdout: bool
+    extrapolated: bool
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    process_bytes: int | None
+    context_bytes: int | None
+    min_cap_bytes: int | None
+    load_peak_bytes: int | None
+    breakdown_bytes: dict[str, int] | None
+    step_seconds: float | None = Field(description="median after warm-up")
+    tokens_per_second: float | None
+    tflops_per_second: float | None
+    mfu: float | None
+    environment: dict[str, Any]
+    date: date
+
+
+# --------------------------------------------------------------------------------------------------------- derived
+
+
+class Range(Record):
+    """A figure with its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Estimate(Record):
+    """The answer for one model, case and GPU."""
+
+    basis: Basis
+    basis_note: str = Field(description="from what: run ids, or the formula and its version")
+    peak_allocated_bytes: Range
+    peak_reserved_bytes: Range
+    min_cap_bytes: Range
+    needed_bytes: Range
+    load_peak_bytes: float | None
+    breakdown_bytes: dict[str, float] = Field(
+        description="weights, adapters, gradients, optimizer, activations, logits, other"
+    )
+    tokens_per_second: Range | None
+    mfu: float | None
+    fits: Fit | None
+    largest_seq_len: int | None
+    largest_micro_batch: int | None

@@ -1,0 +1,1 @@
+"""Dataset in, plain data and pages out: no MkDocs, no file access outside the templates."""
