@@ -119,49 +119,55 @@ class ModelEntry(Record):
     """A model worth a page: ``catalog/models/<id>.yaml``."""
 
     id: Id
-    hub_id: HubId
-    name: Visible
-    family: Id
-    variant: Literal["base", "chat", "reasoning", "code"]
-    status: Literal["current", "superseded", "historical"]
+    hub_id: HubId = Field(description="the model's id on the Hub, owner/name", examples=["owner/name"])
+    name: Visible = Field(description="name to show")
+    family: Id = Field(description="id of an entry in catalog/families", examples=["qwen3"])
+    variant: Literal["base", "chat", "reasoning", "code"] = Field(description="what it was trained for")
+    status: Literal["current", "superseded", "historical"] = Field(
+        description="superseded = its successor is the better start today; historical = kept for those who know it"
+    )
     successor: Id | None = Field(None, description="catalog id of what to take instead today")
     released: str | None = Field(None, description="YYYY-MM or YYYY-MM-DD")
-    licence: Id | None = None
+    licence: Id | None = Field(None, description="id of an entry in catalog/licences; null = unknown")
     languages: list[str] | None = Field(None, description="ISO 639-1 codes the maker names; null = unknown")
     why: Text = Field(description="one line: why it is listed")
-    choose_when: Text | None = None
+    choose_when: Text | None = Field(None, description="one line: when to take it rather than its neighbours")
     instead: list[Id] = Field([], description="catalog ids of good alternatives")
-    scenarios: list[Id] = []
-    frameworks: FrameworkSupport | None = None
-    sources: list[Source] = []
+    scenarios: list[Id] = Field([], description="ids of catalog/scenarios that it suits")
+    frameworks: FrameworkSupport | None = Field(None, description="what training frameworks know of it")
+    sources: list[Source] = Field([], description="where the facts above come from")
 
 
 class GpuEntry(Record):
     """A card or a machine: ``catalog/gpus/<id>.yaml``. null = unknown, never guessed."""
 
     id: Id
-    name: Visible
-    vendor: Visible
-    category: Literal["consumer", "laptop", "workstation", "data_centre", "desktop_unified", "none"]
+    name: Visible = Field(description="name as sold, with the memory size where it varies")
+    vendor: Visible = Field(description="maker of the chip")
+    category: Literal["consumer", "laptop", "workstation", "data_centre", "desktop_unified", "none"] = Field(
+        description="market it is sold in; desktop_unified = one memory for CPU and GPU"
+    )
     memory_gb: float = Field(ge=0, description="nominal size as sold")
-    usable_mib: int | None = None
+    usable_mib: int | None = Field(None, description="total memory that nvidia-smi (or the vendor's tool) prints, MiB")
     torch_total_gib: float | None = Field(None, description="total_memory as torch reports it, GiB")
-    bandwidth_gb_s: float | None = None
-    fp16_dense_tflops: float | None = None
-    bf16_dense_tflops: float | None = None
-    fp32_tflops: float | None = None
-    tensor_basis: str | None = None
-    compute_capability: str | None = None
-    bf16: Literal["native", "none"] | None = None
-    tdp_w: float | None = None
+    bandwidth_gb_s: float | None = Field(None, description="memory bandwidth, GB/s")
+    fp16_dense_tflops: float | None = Field(
+        None, description="matrix rate without sparsity, FP32 accumulation, TFLOP/s"
+    )
+    bf16_dense_tflops: float | None = Field(None, description="the same for bf16; null without native bf16")
+    fp32_tflops: float | None = Field(None, description="FP32 rate outside the matrix units, TFLOP/s")
+    tensor_basis: str | None = Field(None, description="documented, computed, no tensor cores or unknown")
+    compute_capability: str | None = Field(None, description="CUDA only, in quotes: '8.6'")
+    bf16: Literal["native", "none"] | None = Field(None, description="none = emulated or refused by libraries")
+    tdp_w: float | None = Field(None, description="board power, W")
     launch_year: int | None = None
-    unified_memory: bool = False
+    unified_memory: bool = Field(False, description="the GPU shares the computer's memory")
     gpu_count: int = Field(1, ge=0, description="cards in the machine; 8 for an 8×H200 host, 0 for 'no GPU'")
     card: Id | None = Field(None, description="the single card of a multi-card machine")
-    hourly_usd: float | None = None
-    price_source: Source | None = None
-    note: Text | None = None
-    sources: list[Source] = []
+    hourly_usd: float | None = Field(None, description="rent of the whole machine, US dollars an hour")
+    price_source: Source | None = Field(None, description="where the price was read, and when")
+    note: Text | None = Field(None, description="what a buyer would not guess")
+    sources: list[Source] = Field([], description="where the figures come from")
 
 
 class MethodEntry(Record):
@@ -220,24 +226,28 @@ class ScenarioEntry(Record):
     """A reader's task: ``catalog/scenarios/<id>.yaml``."""
 
     id: Id
-    order: int
+    order: int = Field(description="place on the page")
     in_article: bool = Field(description="one of the five scenarios of the article this guide replaces")
     name: Text
-    goal: Text
-    lesson: Text
-    method: Text
-    data: Text
-    why: Text
+    goal: Text = Field(description="what the reader wants to build")
+    lesson: Text = Field(description="what the evidence below teaches, in one or two sentences")
+    method: Text = Field(description="which method to use and from which kind of model")
+    data: Text = Field(description="what to train on and how much of it")
+    why: Text = Field(description="why this size and method")
     language: str = Field(description="main data language, ISO 639-1, or 'any'")
     seq_len: int = Field(gt=0, description="typical training length, tokens")
     samples: int = Field(gt=0, description="typical number of training samples")
-    size_billions: list[float] = Field(min_length=2, max_length=2, description="sensible parameter range, billions")
+    size_billions: list[float] = Field(
+        min_length=2, max_length=2, description="sensible parameter range, billions", examples=[[1.5, 8.0]]
+    )
     benchmarks: list[str] = Field(description="benchmark names that count as evidence for this task")
-    variants: list[Literal["base", "chat", "reasoning", "code"]]
-    datasets: list[PublicDataset] = []
-    fine_tunes: list[PublishedFineTune] = []
-    gaps: list[Text] = []
-    sources: list[Source] = []
+    variants: list[Literal["base", "chat", "reasoning", "code"]] = Field(
+        description="kinds of model to start from: base, chat, reasoning, code", examples=[["chat"]]
+    )
+    datasets: list[PublicDataset] = Field([], description="public training sets")
+    fine_tunes: list[PublishedFineTune] = Field([], description="published fine-tunes, with what was measured")
+    gaps: list[Text] = Field([], description="what was looked for and not found")
+    sources: list[Source] = Field([], description="where the advice comes from")
 
 
 class AudienceEntry(Record):
