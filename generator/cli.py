@@ -1,0 +1,105 @@
+"""``python -m generator {serve|build|check|refresh|add|plan|estimate|trace|fit}``: arguments and exit codes.
+
+Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong usage; `refresh` documents its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .checks import find_problems
+from .dataset import load_dataset
+from .records import Problem
+from .render import write_pages
+
+ROOT = Path(__file__).parents[1]
+
+
+def report(problems: Sequence[Problem], github: bool = False) -> int:
+    """Print every problem, one a line; returns the exit code."""
+    for problem in problems:
+        if github:
+            place = f"file={problem.file},line={max(problem.line, 1)},col={max(problem.column, 1)}"
+            print(f"::error {place}::{problem.field}: {problem.reason}")
+        else:
+            print(problem)
+    return 1 if problems else 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Run every rule over the inputs."""
+    dataset, problems = load_dataset(arguments.root)
+    if not problems:
+        problems = find_problems(dataset)
+    code = report(problems, arguments.github)
+    kinds = dataset.catalog
+    print(
+        f"{len(problems)} problems in {len(kinds.models)} models, {len(kinds.gpus)} GPUs, "
+        f"{len(dataset.hub)} Hub records, {len(dataset.runs)} runs",
+        file=sys.stderr,
+    )
+    return code
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Check, then build the site with MkDocs, or write the pages as plain files."""
+    dataset, problems = load_dataset(arguments.root)
+    problems = problems or find_problems(dataset)
+    if problems:
+        return report(problems)
+    if arguments.pages:
+        print(f"{write_pages(dataset, arguments.pages)} files in {arguments.pages}")
+        return 0
+    return mkdocs(arguments.root, "build", "--strict", "--site-dir", str(arguments.site.resolve()))
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve both languages with live reload."""
+    return mkdocs(arguments.root, "serve", "--livereload", "--dev-addr", arguments.address)
+
+
+def mkdocs(root: Path, *words: str) -> int:
+    command = [sys.executable, "-m", "mkdocs", *words, "--config-file", str(root / "mkdocs.yml")]
+    try:
+        return subprocess.run(command, cwd=root, env=mkdocs_environment(), check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def mkdocs_environment() -> dict[str, str]:
+    """The environment for MkDocs: the theme's end-of-life banner is known and silenced."""
+    import os
+
+    return {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with every command's help."""
+    top = argparse.ArgumentParser(prog="python -m generator", description=(__doc__ or "").splitlines()[0])
+    top.add_argument("--root", type=Path, default=ROOT, help="repository root (default: this checkout)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("serve", help="serve the guide with live reload of both languages")
+    command.add_argument("--address", default="127.0.0.1:8000", help="host:port (default %(default)s)")
+    command.set_defaults(run=serve)
+
+    command = commands.add_parser("build", help="check everything, then build the site into site/")
+    command.add_argument("--site", type=Path, default=ROOT / "site", help="output folder (default: site/)")
+    command.add_argument("--pages", type=Path, metavar="DIR", help="write the pages and the JSON API to DIR instead")
+    command.set_defaults(run=build)
+
+    command = commands.add_parser("check", help="list every problem of the catalog, the snapshot and the results")
+    command.add_argument("--github", action="store_true", help="print GitHub annotations")
+    command.set_defaults(run=check)
+    return top
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = parser().parse_args(words)
+    result: int = arguments.run(arguments)
+    return result

@@ -1,0 +1,151 @@
+"""The join of everything known: curated catalog, Hub snapshot, measured runs. Read-only; one object per build."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from .architecture import count_parameters
+from .catalog import Catalog, load_catalog
+from .hub.snapshot import read_snapshot
+from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
+from .runs import read_runs
+
+INPUTS = ("catalog", "measurements/results")
+"""Folders whose content determines the site, relative to the repository root."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a view may show. Built by `load_dataset`; the look-ups are computed once."""
+
+    root: Path
+    catalog: Catalog
+    hub: Mapping[str, HubFacts]
+    runs: Sequence[Run]
+
+    def facts(self, model: ModelEntry) -> HubFacts:
+        """Fetched facts of a catalog model; a record of unknowns where the snapshot has none."""
+        return self.hub.get(model.hub_id) or HubFacts(hub_id=model.hub_id)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, int]:
+        """Catalog id → parameter count from the config (snapshot's own count where the config is unknown)."""
+        counts: dict[str, int] = {}
+        for model in self.catalog.models.values():
+            facts = self.facts(model)
+            count = facts.parameters or (count_parameters(facts.config) if facts.config else None)
+            if count:
+                counts[model.id] = count
+        return counts
+
+    def size_class(self, model: ModelEntry) -> SizeClassEntry | None:
+        """Size class by total parameters (memory follows the total, also for mixtures of experts)."""
+        count = self.parameters.get(model.id)
+        if count is None:
+            return None
+        billions = count / 1e9
+        for entry in self.catalog.size_classes.values():
+            if entry.low_billions <= billions and (entry.high_billions is None or billions < entry.high_billions):
+                return entry
+        return None
+
+    def licence(self, model: ModelEntry) -> LicenceEntry | None:
+        """Licence terms: the curated choice, else the one that the Hub's field names."""
+        if model.licence:
+            return self.catalog.licences.get(model.licence)
+        name = self.facts(model).licence
+        for entry in self.catalog.licences.values():
+            if name and (name == entry.id or name in entry.hub_names):
+                return entry
+        return None
+
+    @cached_property
+    def runs_of(self) -> Mapping[str, tuple[Run, ...]]:
+        """Hub id → its measured runs."""
+        grouped: dict[str, list[Run]] = {}
+        for run in self.runs:
+            grouped.setdefault(run.hub_id, []).append(run)
+        return {hub_id: tuple(runs) for hub_id, runs in grouped.items()}
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """One row per catalog model with curated and fetched columns joined; missing values are None/NaN."""
+        rows = []
+        for model in self.catalog.models.values():
+            facts, size, licence = self.facts(model), self.size_class(model), self.licence(model)
+            rows.append(
+                {
+                    "id": model.id,
+                    "hub_id": model.hub_id,
+                    "name": model.name,
+                    "family": model.family,
+                    "variant": model.variant,
+                    "status": model.status,
+                    "size_class": size.id if size else None,
+                    "parameters": self.parameters.get(model.id),
+                    "parameters_active": facts.parameters_active,
+                    "licence": licence.id if licence else None,
+                    "commercial_use": licence.commercial_use if licence else "unknown",
+                    "languages": tuple(model.languages or facts.languages or ()),
+                    "context_length": facts.context_length,
+                    "downloads": facts.downloads,
+                    "likes": facts.likes,
+                    "gated": facts.gated,
+                    "created": facts.created,
+                    "observed": observed_date(facts),
+                    "runs": len(self.runs_of.get(model.hub_id, ())),
+                }
+            )
+        if not rows:
+            return pd.DataFrame(columns=["id", "name", "parameters"])
+        frame = pd.DataFrame(rows).sort_values(["parameters", "id"], na_position="last")
+        return frame.set_index(frame["id"].rename(None))
+
+    @cached_property
+    def data_date(self) -> str:
+        """Newest date found in the data (never the clock, so that a rebuild changes nothing)."""
+        dates = [str(run.date) for run in self.runs]
+        dates += [facts.refreshed for facts in self.hub.values() if facts.refreshed]
+        dates += [day for facts in self.hub.values() if (day := observed_date(facts))]
+        return max(dates, default="unknown")
+
+
+def observed_date(facts: HubFacts) -> str | None:
+    """Latest day (YYYY-MM-DD) on which the Hub's changing figures (downloads, likes) were read."""
+    if facts.refreshed:
+        return facts.refreshed
+    noted = facts.provenance.get("downloads") or facts.provenance.get("likes")
+    text = (noted.observed or "") if noted else ""
+    for word in text.replace("<=", " ").split():
+        if len(word) >= 10 and word[4:5] == "-" and word[7:8] == "-":
+            return word[:10]
+    return None
+
+
+def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
+    """Read all inputs under `root`; problems of all files are collected, none is raised."""
+    catalog, problems = load_catalog(root)
+    hub, hub_problems = read_snapshot(root / "catalog" / "hub")
+    runs, run_problems = read_runs(root / "measurements" / "results")
+    return Dataset(root, catalog, hub, runs), [*problems, *hub_problems, *run_problems]
+
+
+def input_files(root: Path) -> Iterator[Path]:
+    """Every file that determines the site, in a stable order."""
+    for folder in INPUTS:
+        yield from sorted(path for path in (root / folder).rglob("*") if path.suffix in {".yaml", ".json", ".jsonl"})
+
+
+def input_digest(root: Path) -> str:
+    """Digest of names, sizes and change times of the inputs: equal digests mean that nothing was edited."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in input_files(root):
+        stat = path.stat()
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

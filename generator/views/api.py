@@ -1,0 +1,46 @@
+"""The JSON API under ``/api/v1``: stamped from the data and never from the clock, so that a rebuild changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..dataset import Dataset
+
+VERSION = "1.0.0"
+"""Version of the API, apart from the site's; see CHANGELOG.md."""
+
+
+def files(dataset: Dataset) -> Mapping[str, bytes]:
+    """Every file of the API: path → JSON bytes."""
+    documents: dict[str, Any] = {
+        "models.json": [record(row) for row in dataset.models.to_dict("records")],
+        "gpus.json": [gpu.model_dump() for gpu in dataset.catalog.gpus.values()],
+        "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
+        "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
+    }
+    for model in dataset.catalog.models.values():
+        documents[f"models/{model.id}.json"] = {
+            "entry": model.model_dump(),
+            "hub": dataset.facts(model).model_dump(),
+            "parameters": dataset.parameters.get(model.id),
+        }
+    index = {"version": VERSION, "data_date": dataset.data_date, "files": sorted(documents)}
+    documents["index.json"] = index
+    return {f"api/v1/{path}": encode(document) for path, document in documents.items()}
+
+
+def encode(document: Any) -> bytes:
+    """Compact JSON; refuses NaN, which no JSON reader accepts."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def record(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A frame's row with NaN as null and whole floats as integers (pandas widens columns that hold unknowns)."""
+    out: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, float):
+            value = None if value != value else int(value) if value.is_integer() else value
+        out[str(key)] = value
+    return out

@@ -1,0 +1,154 @@
+"""What a page is, and how its template speaks: two languages side by side, links that cannot dangle, inert text.
+
+Templates are Markdown with blocks of HTML. Three functions are all they need beyond Jinja2:
+
+``t("中文", "English", n=3)``
+    A phrase in both languages, written where it is used; a phrase without its twin cannot be written at all.
+``link("models/qwen3-8b.md#memory")``
+    The relative URL of another generated page; a page that does not exist stops the build.
+``{{ value }}``
+    Any value, made inert: neither HTML nor Markdown in it is ever interpreted (Hub text is untrusted).
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ..records import LANGUAGES, Language, Text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# Characters that HTML or Markdown would act on, as numeric entities: the same glyph on the page, and no meaning.
+_INERT = {ord(c): f"&#{ord(c)};" for c in "&<>\"'`*_[]{}()#+!|\\~^$"} | {
+    ord("\n"): " ",
+    ord("\r"): " ",
+    ord("\t"): " ",
+    ord("\x00"): "",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One generated page: the same for both languages but for its words."""
+
+    path: str
+    template: str
+    title: Text
+    description: Text
+    context: Mapping[str, Any] = field(default_factory=dict)
+    edit: str | None = None
+    """Source file that the edit button opens, relative to the repository root."""
+    hide: tuple[str, ...] = ("navigation",)
+    searchable: bool = True
+
+
+class DeadLink(ValueError):
+    """A template links to a page that nobody generates."""
+
+
+def inert(value: object) -> Markup:
+    """`value` as text that neither HTML nor Markdown interprets; already safe markup passes through."""
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return Markup("")
+    return Markup(str(value).translate(_INERT))
+
+
+def page_url(path: str) -> str:
+    """Directory URL of a page path: ``models/a.md`` → ``models/a/``, ``index.md`` → ``''``."""
+    stem = path.removesuffix(".md")
+    if stem == "index" or stem.endswith("/index"):
+        return stem.removesuffix("index")
+    return stem + "/"
+
+
+def relative_url(source: str, target: str, prefix: str = "") -> str:
+    """URL of page or asset `target` (may carry ``#anchor``) as seen from page `source`.
+
+    `prefix` is the folder of the language (``en/``): pages stay inside it, assets and the API are shared by all.
+    """
+    path, hash_mark, anchor = target.partition("#")
+    url = prefix + page_url(path) if path.endswith(".md") else path
+    relative = posixpath.relpath("/" + url, "/" + prefix + page_url(source))
+    if url.endswith("/") or not url:
+        relative += "/"
+    return relative + hash_mark + anchor
+
+
+def language_prefix(language: Language) -> str:
+    """Folder of a language's pages: none for the default one."""
+    return "" if language == LANGUAGES[0] else f"{language}/"
+
+
+class PageRenderer:
+    """Renders pages in one language; knows every page that exists, so that no link can dangle."""
+
+    def __init__(self, language: Language, known: Collection[str], filters: Mapping[str, Callable[..., Any]]) -> None:
+        self.language = language
+        self.known = frozenset(known)
+        self.environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            undefined=jinja2.StrictUndefined,
+            autoescape=True,
+            finalize=inert,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self.environment.filters.update(filters)
+        self.environment.filters["l"] = self.localise
+        self.environment.globals.update(t=self.phrase, language=language)
+
+    def phrase(self, zh: str, en: str, **values: object) -> Markup:
+        """A phrase written in the template in both languages; `values` fill ``{name}`` and are made inert."""
+        if not zh.strip() or not en.strip():
+            raise ValueError(f"a phrase lacks one language: zh={zh!r}, en={en!r}")
+        text = zh if self.language == "zh" else en
+        return Markup(text.format(**{k: inert(v) for k, v in values.items()}) if values else text)
+
+    def localise(self, text: Text | None) -> Markup:
+        """A catalog passage in this language, made inert; empty for None."""
+        return inert(text[self.language]) if text is not None else Markup("")
+
+    def link_from(self, page: Page) -> Callable[[str], Markup]:
+        def link(target: str) -> Markup:
+            path = target.partition("#")[0]
+            if path.endswith(".md") and path not in self.known:
+                raise DeadLink(f"{page.path} links to {path}, which nobody generates")
+            return inert_url(relative_url(page.path, target, language_prefix(self.language)))
+
+        return link
+
+    def render(self, page: Page) -> str:
+        """Markdown of `page`, with its front matter."""
+        template = self.environment.get_template(page.template)
+        body = template.render(page=page, link=self.link_from(page), **page.context)
+        return front_matter(page, self.language) + body
+
+
+def inert_url(url: str) -> Markup:
+    """A URL for an attribute: only the characters that could leave the attribute are replaced."""
+    return Markup(url.replace("&", "&amp;").replace('"', "%22").replace("<", "%3C").replace(">", "%3E"))
+
+
+def front_matter(page: Page, language: Language) -> str:
+    """YAML front matter that MkDocs and its successors read; JSON strings are valid YAML."""
+    plain = Markup.escape
+    lines = [
+        f"title: {json.dumps(str(plain(page.title[language])), ensure_ascii=False)}",
+        f"description: {json.dumps(str(plain(page.description[language])), ensure_ascii=False)}",
+    ]
+    if page.hide:
+        lines.append(f"hide: {json.dumps(list(page.hide))}")
+    if not page.searchable:
+        lines.append("search: {exclude: true}")
+    return "---\n" + "\n".join(lines) + "\n---\n"
