@@ -147,7 +147,8 @@ class GpuEntry(Record):
     category: Literal["consumer", "laptop", "workstation", "data_centre", "desktop_unified", "none"] = Field(
         description="market it is sold in; desktop_unified = one memory for CPU and GPU"
     )
-    memory_gb: float = Field(ge=0, description="nominal size as sold")
+    memory_gb: float = Field(ge=0, description="nominal size as sold, of one card; the largest where sizes vary")
+    memory_options_gb: list[float] | None = Field(None, description="all sizes, where one chip is sold with several")
     usable_mib: int | None = Field(None, description="total memory that nvidia-smi (or the vendor's tool) prints, MiB")
     torch_total_gib: float | None = Field(None, description="total_memory as torch reports it, GiB")
     bandwidth_gb_s: float | None = Field(None, description="memory bandwidth, GB/s")
@@ -156,6 +157,7 @@ class GpuEntry(Record):
     )
     bf16_dense_tflops: float | None = Field(None, description="the same for bf16; null without native bf16")
     fp32_tflops: float | None = Field(None, description="FP32 rate outside the matrix units, TFLOP/s")
+    fp16_nontensor_tflops: float | None = Field(None, description="FP16 rate outside the matrix units, TFLOP/s")
     tensor_basis: str | None = Field(None, description="documented, computed, no tensor cores or unknown")
     compute_capability: str | None = Field(None, description="CUDA only, in quotes: '8.6'")
     bf16: Literal["native", "none"] | None = Field(None, description="none = emulated or refused by libraries")
@@ -214,11 +216,11 @@ class PublishedFineTune(Record):
 
     name: Visible
     base_model: str | None = None
-    method: str | None = None
-    data: str | None = None
-    hardware: str | None = None
+    method: Text | None = None
+    data: Text | None = None
+    hardware: Text | None = None
     reported_result: Text | None = None
-    evidence: str | None = None
+    evidence: Text | None = Field(None, description="how far the result can be trusted")
     source: str | None = None
 
 
@@ -289,7 +291,7 @@ class LicenceEntry(Record):
     outputs_may_train: Text | None = None
     hub_names: list[str] = Field([], description="values of the Hub's license field that mean this licence")
     url: str | None = None
-    evidence: str | None = None
+    evidence: Text | None = Field(None, description="how much of the licence text was read")
     note: Text | None = None
     source: str | None = None
 
@@ -301,7 +303,7 @@ class BenchmarkGroup(Record):
     title: Visible
     source: Visible
     url: str | None = None
-    note: str | None = None
+    note: Text | None = None
     secondary: bool = False
     scores: list[BenchmarkScore]
 
