@@ -6,9 +6,11 @@ Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong u
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from .checks import find_problems
@@ -54,7 +56,9 @@ def build(arguments: argparse.Namespace) -> int:
     if arguments.pages:
         print(f"{write_pages(dataset, arguments.pages)} files in {arguments.pages}")
         return 0
-    return mkdocs(arguments.root, "build", "--strict", "--site-dir", str(arguments.site.resolve()))
+    return mkdocs(
+        arguments.root, "build", "--strict", "--site-dir", str(arguments.site.resolve()), built=dataset.data_date
+    )
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -62,19 +66,16 @@ def serve(arguments: argparse.Namespace) -> int:
     return mkdocs(arguments.root, "serve", "--livereload", "--dev-addr", arguments.address)
 
 
-def mkdocs(root: Path, *words: str) -> int:
+def mkdocs(root: Path, *words: str, built: str | None = None) -> int:
+    """Run MkDocs; `built` (YYYY-MM-DD) stamps the sitemap with the data's date, so that a rebuild changes nothing."""
     command = [sys.executable, "-m", "mkdocs", *words, "--config-file", str(root / "mkdocs.yml")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's end-of-life banner is known
+    if built and "SOURCE_DATE_EPOCH" not in environment:
+        environment["SOURCE_DATE_EPOCH"] = f"{datetime.fromisoformat(built + 'T00:00:00+00:00').timestamp():.0f}"
     try:
-        return subprocess.run(command, cwd=root, env=mkdocs_environment(), check=False).returncode
+        return subprocess.run(command, cwd=root, env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 130
-
-
-def mkdocs_environment() -> dict[str, str]:
-    """The environment for MkDocs: the theme's end-of-life banner is known and silenced."""
-    import os
-
-    return {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -113,7 +113,7 @@ class Dataset:
         dates = [str(run.date) for run in self.runs]
         dates += [facts.refreshed for facts in self.hub.values() if facts.refreshed]
         dates += [day for facts in self.hub.values() if (day := observed_date(facts))]
-        return max(dates, default="unknown")
+        return max(dates, default="1970-01-01")
 
 
 def observed_date(facts: HubFacts) -> str | None:
