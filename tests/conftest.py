@@ -1,4 +1,4 @@
-"""What several test files share: the real data set, one strict build of the whole site, a server and a browser for it."""
+"""What several test files share: the real data set, one strict build of the site, a server and a browser for it."""
 
 from __future__ import annotations
 
