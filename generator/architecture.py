@@ -424,7 +424,11 @@ def _nemotron_h(config: Config) -> Shape:
     pattern = config.get("hybrid_override_pattern") or config.get("layers_block_type")
     if not pattern:
         raise UnknownArchitecture("config.json of 'nemotron_h' lacks hybrid_override_pattern")
-    heads, kv, dim = _need(config, "num_attention_heads"), _need(config, "num_key_value_heads"), _need(config, "head_dim")
+    heads, kv, dim = (
+        _need(config, "num_attention_heads"),
+        _need(config, "num_key_value_heads"),
+        _need(config, "head_dim"),
+    )
     names = {"mamba": "M", "attention": "*", "moe": "E", "mlp": "-"}
     layers = []
     for mark in [names.get(x, x) for x in pattern]:
@@ -460,7 +464,9 @@ def _nemotron_h(config: Config) -> Shape:
 def _granite_hybrid(config: Config) -> Shape:
     hidden, vocab, count = (_need(config, k) for k in ("hidden_size", "vocab_size", "num_hidden_layers"))
     if "num_local_experts" not in config or "shared_intermediate_size" not in config:
-        raise UnknownArchitecture("config.json of 'granitemoehybrid' lacks num_local_experts or shared_intermediate_size")
+        raise UnknownArchitecture(
+            "config.json of 'granitemoehybrid' lacks num_local_experts or shared_intermediate_size"
+        )
     heads = _need(config, "num_attention_heads")
     sizes = _Sizes(hidden, 1, heads, int(config.get("num_key_value_heads") or heads), hidden // heads, 1, vocab)
     shared = _need(config, "shared_intermediate_size")
@@ -527,7 +533,11 @@ def _lfm2(config: Config) -> Shape:
 
 def _qwen3_5(config: Config) -> Shape:
     hidden, vocab, count = (_need(config, k) for k in ("hidden_size", "vocab_size", "num_hidden_layers"))
-    heads, kv, dim = _need(config, "num_attention_heads"), _need(config, "num_key_value_heads"), _need(config, "head_dim")
+    heads, kv, dim = (
+        _need(config, "num_attention_heads"),
+        _need(config, "num_key_value_heads"),
+        _need(config, "head_dim"),
+    )
     keys = _need(config, "linear_num_key_heads") * _need(config, "linear_key_head_dim")
     value_heads, value_dim = _need(config, "linear_num_value_heads"), _need(config, "linear_value_head_dim")
     values = value_heads * value_dim
@@ -575,10 +585,16 @@ def _qwen3_5(config: Config) -> Shape:
 
 def _gemma4_text(config: Config) -> Shape:
     hidden, vocab, count = (_need(config, k) for k in ("hidden_size", "vocab_size", "num_hidden_layers"))
-    heads, kv, dim = _need(config, "num_attention_heads"), _need(config, "num_key_value_heads"), _need(config, "head_dim")
+    heads, kv, dim = (
+        _need(config, "num_attention_heads"),
+        _need(config, "num_key_value_heads"),
+        _need(config, "head_dim"),
+    )
     wide = int(config.get("global_head_dim") or dim)
     wide_kv = int(config.get("num_global_key_value_heads") or kv)
-    kinds = config.get("layer_types") or ["full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(count)]
+    kinds = config.get("layer_types") or [
+        "full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(count)
+    ]
     shared = int(config.get("num_kv_shared_layers") or 0)
     per_layer = int(config.get("hidden_size_per_layer_input") or 0)
     inner = _need(config, "intermediate_size")
@@ -589,7 +605,7 @@ def _gemma4_text(config: Config) -> Shape:
         same = full and _flag(config, "attention_k_eq_v", False)
         d, k = (wide, wide_kv if same else kv) if full else (dim, kv)
         linears = [Linear("q_proj", hidden, heads * d), Linear("o_proj", heads * d, hidden)]
-        other = 4 * hidden + d + 1
+        other = 4 * hidden + d
         if not reused:
             linears.append(Linear("k_proj", hidden, k * d))
             other += d
@@ -604,13 +620,16 @@ def _gemma4_text(config: Config) -> Shape:
             one = 3 * hidden * expert_inner
             grouped, active = experts * one, top * one
             linears.append(Linear("proj", hidden, experts))
-            other += hidden + experts + 3 * hidden
+            other += 4 * hidden + experts
         if per_layer:
-            linears += [Linear("per_layer_input_gate", hidden, per_layer), Linear("per_layer_projection", per_layer, hidden)]
+            linears += [
+                Linear("per_layer_input_gate", hidden, per_layer),
+                Linear("per_layer_projection", per_layer, hidden),
+            ]
             other += hidden
         window = None if full else config.get("sliding_window")
         layers.append(
-            Layer("attention", tuple(linears), other - 1, grouped, active, heads, k, d, window, False, expert_inner, top)
+            Layer("attention", tuple(linears), other, grouped, active, heads, k, d, window, False, expert_inner, top)
         )
     extra = hidden
     embedding = vocab * hidden
@@ -628,7 +647,11 @@ def _gemma4_text(config: Config) -> Shape:
 
 def _siglip(vision: Config, hidden: int) -> int:
     """SigLIP encoder without its pooling head, and Gemma 3's projector."""
-    width, inner, layers = _need(vision, "hidden_size"), _need(vision, "intermediate_size"), _need(vision, "num_hidden_layers")
+    width, inner, layers = (
+        _need(vision, "hidden_size"),
+        _need(vision, "intermediate_size"),
+        _need(vision, "num_hidden_layers"),
+    )
     patch, image = _need(vision, "patch_size"), _need(vision, "image_size")
     block = 4 * width + 4 * (width * width + width) + 2 * width * inner + inner + width
     total = 3 * patch * patch * width + width + (image // patch) ** 2 * width + layers * block + 2 * width
@@ -652,7 +675,11 @@ GEMMA4_AUDIO_PARAMETERS = 304_824_608
 
 def _gemma4_tower(config: Config, text: Shape) -> int:
     vision = config.get("vision_config") or {}
-    width, inner, layers = _need(vision, "hidden_size"), _need(vision, "intermediate_size"), _need(vision, "num_hidden_layers")
+    width, inner, layers = (
+        _need(vision, "hidden_size"),
+        _need(vision, "intermediate_size"),
+        _need(vision, "num_hidden_layers"),
+    )
     heads, kv, dim = (_need(vision, k) for k in ("num_attention_heads", "num_key_value_heads", "head_dim"))
     attention = width * (heads + 2 * kv) * dim + heads * dim * width + 2 * dim
     block = attention + 3 * width * inner + 4 * width
@@ -687,7 +714,7 @@ _WRAPPED = {
 
 
 def text_config(config: Config) -> Config:
-    """The language model's own configuration: the inner one of a multimodal wrapper, the configuration itself otherwise."""
+    """The language model's own configuration: the inner one of a multimodal wrapper, else the configuration itself."""
     kind = config.get("model_type")
     inner = config.get("text_config")
     if not isinstance(inner, dict):
