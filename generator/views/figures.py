@@ -75,6 +75,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return UNKNOWN if is_unknown(value) else f"{float(value or 0) * 100:.{digits}f}%"
 
 
+def href(url: str | None) -> str:
+    """An outside address for an attribute; anything but http(s) leads nowhere."""
+    return url if url and url.startswith(("https://", "http://")) else "#"
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "gib": gib,
     "gib_range": gib_range,
@@ -84,4 +89,5 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "tokens": tokens,
     "percent": percent,
     "decimals": decimals,
+    "href": href,
 }

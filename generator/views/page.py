@@ -12,8 +12,10 @@ Templates are Markdown with blocks of HTML. Three functions are all they need be
 
 from __future__ import annotations
 
+import html
 import json
 import posixpath
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,9 @@ _INERT = {ord(c): f"&#{ord(c)};" for c in "&<>\"'`*_[]{}()#+!|\\~^$"} | {
     ord("\t"): " ",
     ord("\x00"): "",
 }
+
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+_LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class PageRenderer:
         )
         self.environment.filters.update(filters)
         self.environment.filters["l"] = self.localise
+        self.environment.filters["other_language"] = self.other_language
         self.environment.globals.update(t=self.phrase, language=language)
 
     def phrase(self, zh: str, en: str, **values: object) -> Markup:
@@ -118,6 +124,14 @@ class PageRenderer:
     def localise(self, text: Text | None) -> Markup:
         """A catalog passage in this language, made inert; empty for None."""
         return inert(text[self.language]) if text is not None else Markup("")
+
+    def other_language(self, text: object) -> str:
+        """The language code of a quoted passage that is not in the page's language; empty where it is, or has none."""
+        plain = html.unescape(str(text))
+        chinese = _CHINESE.search(plain) is not None
+        if self.language == "zh":
+            return "en" if not chinese and len(_LATIN_WORD.findall(plain)) >= 3 else ""
+        return "zh" if chinese else ""
 
     def link_from(self, page: Page) -> Callable[[str], Markup]:
         def link(target: str) -> Markup:

@@ -2,3 +2,4 @@
 if (document.querySelector("table[data-sortable]")) import("./tables.mjs");
 if (document.querySelector("[data-figure]")) import("./charts.mjs");
 if (document.querySelector("[data-picker]")) import("./picker.mjs");
+if (document.querySelector("[data-tip]")) import("./tips.mjs");
