@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .checks import find_problems
 from .dataset import load_dataset
+from .estimate_command import register as register_estimate
 from .records import Problem
 from .render import write_pages
 
@@ -96,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("check", help="list every problem of the catalog, the snapshot and the results")
     command.add_argument("--github", action="store_true", help="print GitHub annotations")
     command.set_defaults(run=check)
+
+    register_estimate(commands)
     return top
 
 

@@ -1,0 +1,209 @@
+"""``python -m generator estimate``: one case as a table or JSON, or a JSON Lines file of cases."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from .architecture import UnknownArchitecture, describe
+from .estimate import NotEstimable, to_json
+from .estimate_answer import Estimator, build_coefficients, read_json
+from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
+
+CONFIG_ID = "local/config"
+QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "min_cap_bytes", "needed_bytes", "tokens_per_second")
+
+
+def build_estimator(
+    facts: Iterable[HubFacts], gpus: Iterable[GpuEntry], runs: Sequence[Run] = (), catalog: Path | None = None
+) -> Estimator:
+    """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (calibration and traces)."""
+    calibration = read_json(catalog / "calibration.json") if catalog else {}
+    traces = read_json(catalog / "traces.json") if catalog else {}
+    table, shapes = build_coefficients(facts, gpus, calibration, traces)
+    return Estimator(table, runs, shapes)
+
+
+def publish_coefficients(estimator: Estimator) -> dict[str, Any]:
+    """Content of ``/api/v1/coefficients.json``."""
+    return to_json(estimator.table)
+
+
+def flatten(answer: Estimate) -> dict[str, Any]:
+    """The answer as one flat object: ``x``, ``x_low``, ``x_high`` for every quantity."""
+    found: dict[str, Any] = {}
+    for name, value in answer:
+        if isinstance(value, Range):
+            found |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            found[name] = value
+            if name in QUANTITIES:
+                found |= {f"{name}_low": value, f"{name}_high": value}
+    for name in [key for key in found if "_bytes" in key and isinstance(found[key], float)]:
+        found[name] = round(found[name])
+    found["breakdown_bytes"] = {name: round(value) for name, value in answer.breakdown_bytes.items()}
+    return found
+
+
+class CaseReader:
+    """Turns case objects, as users write them, into answers."""
+
+    def __init__(self, estimator: Estimator, gpus: Mapping[str, GpuEntry], models: Mapping[str, str]) -> None:
+        self.estimator, self.gpus, self.models = estimator, gpus, models
+
+    def answer(self, values: Any) -> Estimate:
+        """Raises ValueError with one line that names the field and the reason."""
+        if not isinstance(values, dict):
+            raise ValueError(f"case: expected an object, found {values!r}")
+        values = dict(values)
+        gpu_id, count = values.pop("gpu", None), values.pop("gpu_count", 1)
+        hub_id, config = values.pop("model", None), values.pop("config", None)
+        if (hub_id is None) == (config is None):
+            raise ValueError("model: give either model or config")
+        if gpu_id is not None and gpu_id not in self.gpus:
+            raise ValueError(f"gpu: unknown GPU {gpu_id!r} (ids are the file names in catalog/gpus)")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"gpu_count: expected a whole number, 1 or more, found {count!r}")
+        if isinstance(values.get("lora_targets"), list):
+            values["lora_targets"] = tuple(values["lora_targets"])
+        try:
+            case = Case(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        estimator = self.estimator
+        if config is not None:
+            if not isinstance(config, dict):
+                raise ValueError("config: expected a config.json object")
+            describe(config)
+            table, shapes = build_coefficients([HubFacts(hub_id=CONFIG_ID, config=config)], self.gpus.values())
+            table = type(table)(table.sets, table.architectures, table.models, estimator.table.gpus)
+            estimator, hub_id = Estimator(table, (), shapes), CONFIG_ID
+        else:
+            hub_id = self.models.get(str(hub_id), hub_id)
+        return estimator.estimate(str(hub_id), case, self.gpus[gpu_id] if gpu_id else None, count)
+
+
+def answer_cases(reader: CaseReader, lines: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
+    """One answer, or ``{"error": …}``, per non-empty line in order, and the exit code (1 if any failed)."""
+    found, code = [], 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(flatten(reader.answer(json.loads(line))))
+        except json.JSONDecodeError as error:
+            found.append({"error": f"line {number}, column {error.colno}: not JSON: {error.msg}"})
+            code = 1
+        except (ValueError, NotEstimable, UnknownArchitecture) as error:
+            found.append({"error": str(error)})
+            code = 1
+    return found, code
+
+
+def print_answer(title: str, answer: Estimate, gpu: GpuEntry | None, console: Console) -> None:
+    """The readable form."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for name in ("", "GiB", "90 % interval"):
+        table.add_column(name, justify="left" if not name else "right")
+    for label, name in (
+        ("peak allocated", "peak_allocated_bytes"), ("peak reserved", "peak_reserved_bytes"),
+        ("smallest allocator cap", "min_cap_bytes"), ("needed, with CUDA context", "needed_bytes"),
+    ):  # fmt: skip
+        value: Range = getattr(answer, name)
+        table.add_row(label, f"{value.value / GIB:.2f}", f"{value.low / GIB:.2f} – {value.high / GIB:.2f}")
+    table.add_section()
+    for part, size in answer.breakdown_bytes.items():
+        if size:
+            table.add_row(part, f"{size / GIB:.2f}", "")
+    console.print(table)
+    if gpu is not None:
+        console.print(f"fits {gpu.name}: [bold]{answer.fits}[/bold]")
+        console.print(f"largest seq_len {answer.largest_seq_len}, largest micro_batch {answer.largest_micro_batch}")
+    if answer.tokens_per_second:
+        rate = answer.tokens_per_second
+        mfu = f", MFU {answer.mfu:.0%}" if answer.mfu else ""
+        console.print(f"{rate.value:,.0f} tokens/s ({rate.low:,.0f} – {rate.high:,.0f}){mfu}")
+    console.print(f"basis: {answer.basis} ({answer.basis_note})")
+
+
+def run_estimate(arguments: argparse.Namespace) -> int:
+    from .dataset import load_dataset
+
+    dataset, problems = load_dataset(arguments.root)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    gpus = dataset.catalog.gpus
+    estimator = build_estimator(dataset.hub.values(), gpus.values(), dataset.runs, arguments.root / "catalog")
+    models = {entry.id: entry.hub_id for entry in dataset.catalog.models.values()}
+    reader = CaseReader(estimator, gpus, models)
+    if arguments.cases:
+        try:
+            text = sys.stdin.read() if arguments.cases == "-" else Path(arguments.cases).read_text(encoding="utf-8")
+        except OSError as error:
+            print(f"{arguments.cases}: {error.strerror}", file=sys.stderr)
+            return 1
+        answers, code = answer_cases(reader, text.splitlines())
+        for line in answers:
+            print(json.dumps(line, ensure_ascii=False))
+        return code
+    values: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in ("recipe", "method", "micro_batch", "seq_len", "gpu", "gpu_count")
+    }  # fmt: skip
+    values["gradient_checkpointing"] = not arguments.no_checkpointing
+    values["lora_rank"] = arguments.rank
+    values["lora_targets"] = arguments.targets if arguments.targets == "all-linear" else arguments.targets.split(",")
+    try:
+        if arguments.config:
+            values["config"] = json.loads(Path(arguments.config).read_text(encoding="utf-8"))
+        else:
+            values["model"] = arguments.model
+        answer = reader.answer(values)
+    except json.JSONDecodeError as error:
+        print(f"{arguments.config}:{error.lineno}:{error.colno}: not JSON: {error.msg}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{arguments.config}: {error.strerror}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(flatten(answer), ensure_ascii=False, indent=1))
+    else:
+        title = f"{arguments.model or arguments.config} · {arguments.recipe} · {arguments.method}"
+        print_answer(title, answer, gpus.get(arguments.gpu), Console())
+    return 0
+
+
+def register(commands: Any) -> None:
+    """Add ``estimate`` to the command line."""
+    command = commands.add_parser("estimate", help="memory and speed of a fine-tuning set-up")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="Hub id, or the catalog's id")
+    what.add_argument("--config", metavar="FILE", help="a config.json instead of a catalog model")
+    what.add_argument("--cases", metavar="FILE", help="JSON Lines of cases, '-' for standard input")
+    command.add_argument("--recipe", default="stock", choices=["stock", "lean"])
+    command.add_argument(
+        "--method",
+        default="qlora",
+        choices=["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"],
+    )
+    command.add_argument("--seq-len", type=int, default=2048, help="tokens per sequence (default %(default)s)")
+    command.add_argument("--micro-batch", type=int, default=1, help="sequences per step (default %(default)s)")
+    command.add_argument("--rank", type=int, default=16, help="LoRA rank (default %(default)s)")
+    command.add_argument("--targets", default="all-linear", help='"all-linear" or names with commas')
+    command.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    command.add_argument("--gpu", help="id of a card in catalog/gpus")
+    command.add_argument("--gpu-count", type=int, default=1, help="cards, with FSDP full sharding")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run_estimate)
