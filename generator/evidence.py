@@ -1,0 +1,115 @@
+"""What published scores say of a model for one task, comparing only scores that may be compared.
+
+A *column* is one benchmark in one setting and mode of one published table. Scores of different columns are never compared:
+each column gets an offset of its own, and only the differences between the models inside it count. With y the log-odds of
+a score, the least squares of y(model, column) = strength(model) + offset(column) + ridge·strength² joins the columns
+through the models they share. Models that no chain of columns joins to the others have no comparable evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .records import BenchmarkGroup
+
+Column = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Citation:
+    """One score of a model, with its place in its own column (1 = best)."""
+
+    group: str
+    benchmark: str
+    setting: str
+    score: float
+    place: int
+    compared: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Comparable evidence for one model and task. `standing`: share of the compared models it is not below, 0 to 1."""
+
+    standing: float
+    citations: tuple[Citation, ...]
+
+
+def columns_of(groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], least: int) -> dict[Column, dict[str, float]]:
+    """Column → model → score, for columns of `benchmarks` (all when empty) that compare at least `least` models."""
+    columns: dict[Column, dict[str, float]] = defaultdict(dict)
+    for group in groups:
+        for score in group.scores:
+            if not benchmarks or score.benchmark in benchmarks:
+                key = (group.id, score.benchmark, score.setting or "", score.mode or "", score.kind or "")
+                columns[key].setdefault(score.model, score.score)
+    return {key: scores for key, scores in columns.items() if len(scores) >= least and 0 < max(scores.values()) <= 100}
+
+
+def log_odds(score: float, full: float) -> float:
+    """Log-odds of a score out of `full`, kept off the ends where they would be infinite."""
+    share = min(max(score / full, 0.01), 0.99)
+    return math.log(share / (1 - share))
+
+
+def joined(columns: Mapping[Column, Mapping[str, float]]) -> set[str]:
+    """The largest set of models that chains of shared columns join (first by name among equals)."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for scores in columns.values():
+        first, *others = scores
+        for other in others:
+            parent[root(other)] = root(first)
+    parts: dict[str, set[str]] = defaultdict(set)
+    for name in list(parent):
+        parts[root(name)].add(name)
+    return max(parts.values(), key=lambda part: (len(part), sorted(part)), default=set())
+
+
+def weigh(
+    groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], known: Iterable[str], least: int, ridge: float
+) -> dict[str, Evidence]:
+    """Hub id → evidence, for the models in `known` that comparable scores of `benchmarks` join."""
+    columns = columns_of(groups, benchmarks, least)
+    models = sorted(joined(columns))
+    if not models:
+        return {}
+    row_of = {name: i for i, name in enumerate(models)}
+    kept = [(key, scores) for key, scores in columns.items() if next(iter(scores)) in row_of]
+    width = len(models) + len(kept)
+    normal, target = np.zeros((width, width)), np.zeros(width)
+    citations: dict[str, list[Citation]] = defaultdict(list)
+    for number, (key, scores) in enumerate(kept, start=len(models)):
+        full = 10.0 if max(scores.values()) <= 10 else 100.0
+        descending = sorted(scores.values(), reverse=True)
+        for name, score in scores.items():
+            i, y = row_of[name], log_odds(score, full)
+            for a in (i, number):
+                target[a] += y
+                for b in (i, number):
+                    normal[a, b] += 1.0
+            place = descending.index(score) + 1
+            citations[name].append(Citation(key[0], key[1], " ".join(key[2:4]).strip(), score, place, len(scores)))
+    normal[np.diag_indices(width)] += ridge
+    strength = np.linalg.solve(normal, target)
+    own = {name: float(strength[row_of[name]]) for name in known if name in row_of}
+    ordered = np.sort(np.array(list(own.values())))
+    return {
+        name: Evidence(
+            round(float(np.searchsorted(ordered, value + 1e-9)) / len(ordered), 3),
+            tuple(sorted(citations[name], key=lambda c: (-c.compared, c.group, c.benchmark))),
+        )
+        for name, value in own.items()
+    }
