@@ -1,9 +1,10 @@
 """What published scores say of a model for one task, comparing only scores that may be compared.
 
-A *column* is one benchmark in one setting and mode of one published table. Scores of different columns are never compared:
-each column gets an offset of its own, and only the differences between the models inside it count. With y the log-odds of
-a score, the least squares of y(model, column) = strength(model) + offset(column) + ridge·strength² joins the columns
-through the models they share. Models that no chain of columns joins to the others have no comparable evidence.
+A *column* is one benchmark in one setting and mode of one published table. Scores of different columns are never
+compared: each column gets an offset of its own, and only the differences between the models inside it count. With y the
+log-odds of a score, the least squares of y(model, column) = strength(model) + offset(column), with a ridge on both,
+joins the columns through the models they share. Models that no chain of columns joins to the others have no comparable
+evidence.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Evidence:
     citations: tuple[Citation, ...]
 
 
-def columns_of(groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], least: int) -> dict[Column, dict[str, float]]:
+def columns_of(
+    groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], least: int
+) -> dict[Column, dict[str, float]]:
     """Column → model → score, for columns of `benchmarks` (all when empty) that compare at least `least` models."""
     columns: dict[Column, dict[str, float]] = defaultdict(dict)
     for group in groups:

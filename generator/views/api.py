@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..dataset import Dataset
+from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Run
+from .picker_data import evidence_by_task, picker_document
+
+PUBLISHED = {"model": ModelEntry, "hub": HubFacts, "gpu": GpuEntry, "method": MethodEntry, "run": Run}
+"""Records whose JSON schema is published beside the data."""
 
 VERSION = "1.0.0"
 """Version of the API, apart from the site's; see CHANGELOG.md."""
@@ -14,10 +19,12 @@ VERSION = "1.0.0"
 
 def files(dataset: Dataset) -> Mapping[str, bytes]:
     """Every file of the API: path → JSON bytes."""
+    evidence = evidence_by_task(dataset)
     documents: dict[str, Any] = {
         "models.json": [record(row) for row in dataset.models.to_dict("records")],
         "gpus.json": [gpu.model_dump() for gpu in dataset.catalog.gpus.values()],
         "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
+        "picker.json": picker_document(dataset, evidence),
         "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
     }
     for model in dataset.catalog.models.values():
@@ -25,7 +32,14 @@ def files(dataset: Dataset) -> Mapping[str, bytes]:
             "entry": model.model_dump(),
             "hub": dataset.facts(model).model_dump(),
             "parameters": dataset.parameters.get(model.id),
+            "evidence": {
+                task: {"standing": found.standing, "scores": [vars(score) for score in found.citations]}
+                for task, by_model in evidence.items()
+                if (found := by_model.get(model.hub_id))
+            },
         }
+    for name, record_type in PUBLISHED.items():
+        documents[f"schema/{name}.json"] = record_type.model_json_schema()
     index = {"version": VERSION, "data_date": dataset.data_date, "files": sorted(documents)}
     documents["index.json"] = index
     return {f"api/v1/{path}": encode(document) for path, document in documents.items()}

@@ -1,7 +1,6 @@
 """What the picker's script reads: one compact file with every model, card and task, and where the answers come from.
 
-Columns instead of records keep it small. Order of models, cards and tasks is that of the catalog, so ids can be replaced by
-positions. ``null`` is unknown, never zero.
+``standing`` and ``tables`` of a model follow the order of ``tasks``. ``null`` is unknown, never zero.
 """
 
 from __future__ import annotations
@@ -51,7 +50,9 @@ def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) 
                 "gated": facts.gated,
                 "downloads": facts.downloads,
                 "template": support.llamafactory_template if support else None,
-                "remote": catalog.families[model.family].needs_remote_code if model.family in catalog.families else None,
+                "remote": catalog.families[model.family].needs_remote_code
+                if model.family in catalog.families
+                else None,
                 "standing": [
                     found.standing if (found := evidence[task.id].get(model.hub_id)) else None for task in tasks
                 ],

@@ -321,8 +321,8 @@ function typedCard(text) {
 
 function listen() {
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", ({ target }) => {
-    if (!target.name) return;
+  root.addEventListener("change", ({ target }) => {
+    if (!target.name || target.form !== form) return;
     shown = PAGE;
     if (target.name === "g") { const id = typedCard(target.value); if (id) change({ g: id }, true); else fill(); }
     else if (target.name === "t") change({ t: target.value, s: 0, n: 0, l: "" }, true);
@@ -345,7 +345,8 @@ function listen() {
 
 try {
   const read = async (name) => { const answer = await fetch(new URL(name, API)); if (!answer.ok) throw new Error(name); return answer.json(); };
-  [data, table] = await Promise.all([read("picker.json"), read("coefficients.json")]);
+  const nothing = { sets: [], architectures: [], models: {}, gpus: {} };
+  [data, table] = await Promise.all([read("picker.json"), read("coefficients.json").catch(() => nothing)]);
   state = parse(location.search);
   listen();
   update();
