@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..dataset import Dataset
-from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Run
+from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
 from .picker_data import evidence_by_task, picker_document
 
-PUBLISHED = {"model": ModelEntry, "hub": HubFacts, "gpu": GpuEntry, "method": MethodEntry, "run": Run}
+PUBLISHED: dict[str, type[Record]] = {"model": ModelEntry, "hub": HubFacts, "gpu": GpuEntry, "method": MethodEntry, "run": Run}
 """Records whose JSON schema is published beside the data."""
 
 VERSION = "1.0.0"

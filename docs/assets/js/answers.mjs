@@ -1,5 +1,5 @@
 // From the reader's choices to answers: which method, how much memory, how long. Every figure comes from estimate.mjs.
-import { evaluate, find, fit, interval, largest } from "./estimate.mjs";
+import { evaluate, find, fit, largest } from "./estimate.mjs";
 
 export const GIB = 1024 ** 3;
 const AUTO = [["lora", "stock"], ["lora", "lean"], ["qlora", "stock"], ["qlora", "lean"]];
@@ -28,27 +28,38 @@ const bySize = (gb) => ({
 
 /** One set-up on one card. null where the table has no coefficients for it. */
 export function price(table, model, knobs, card) {
-  if (!find(table, model.hub, knobs)) return null;
+  const found = find(table, model.hub, knobs);
+  if (!found) return null;
   const one = evaluate(table, model.hub, knobs, card.figures);
   let answer = one;
   let verdict = fit(table, model.hub, knobs, card.figures, one);
-  let sharded = false;
-  if (card.count > 1 && verdict.fits !== "yes") {
-    // Full sharding: each card keeps 1/n of weights, adapters, gradients and optimiser states.
-    const part = one.breakdown;
-    const keep = 1 / card.count;
-    const away = (part.weights + part.adapters + part.gradients + part.optimizer) * (1 - keep);
-    const factor = (one.allocated - away) / one.allocated;
-    const breakdown = { ...part };
-    for (const name of ["weights", "adapters", "gradients", "optimizer"]) breakdown[name] *= keep;
-    answer = { ...one, allocated: one.allocated - away, cap: one.cap * factor, reserved: one.reserved * factor, breakdown, basis: "estimated" };
-    verdict = fit(table, model.hub, knobs, card.figures, answer);
-    sharded = true;
+  const bands = found.set.bands[found.basis];
+  let speedBand = bands.speed;
+  if (card.count > 1) {
+    // As `shard` in generator/estimate_answer.py: states divided, two gathered layers, intervals twice as wide.
+    const breakdown = { ...one.breakdown };
+    const layer = breakdown.weights / Math.max(found.architecture.layers, 1);
+    const states = breakdown.weights + breakdown.adapters + breakdown.gradients + breakdown.optimizer;
+    const peak = one.allocated - (states * (1 - 1 / card.count) - 2 * layer);
+    const share = peak / one.allocated;
+    for (const name of ["weights", "adapters", "gradients", "optimizer"]) breakdown[name] /= card.count;
+    breakdown.other = 2 * layer;
+    const cap = one.cap * share;
+    const wide = ([low, high]) => [Math.max(0, 1 - 2 * (1 - low)), 1 + 2 * (high - 1)];
+    const [low, high] = wide(bands.cap);
+    const context = card.figures.context_bytes;
+    const needed = cap + context;
+    const upper = cap * high + context;
+    const fits = upper <= card.figures.usable_bytes ? "yes" : needed > card.figures.usable_bytes ? "no" : "tight";
+    answer = { ...one, allocated: peak, cap, reserved: one.reserved * share, breakdown };
+    verdict = { needed, low: cap * low + context, high: upper, fits };
+    speedBand = wide(bands.speed);
   }
-  const rate = answer.tokens_per_second ? answer.tokens_per_second * card.count : null;
+  const rate = one.tokens_per_second ? (card.count > 1 ? one.tokens_per_second * card.count * 0.85 : one.tokens_per_second) : null;
+  const guess = card.figures.measured ? [1, 1] : [0.75, 1.3];
   return {
-    knobs, ...answer, ...verdict, sharded, tokens_per_second: rate,
-    speed: rate ? interval(table, model.hub, knobs, "speed", rate) : null,
+    knobs, ...answer, ...verdict, sharded: card.count > 1, tokens_per_second: rate,
+    speed: rate ? [rate * speedBand[0] * guess[0], rate * speedBand[1] * guess[1]] : null,
     basis: card.count > 1 ? "estimated" : answer.basis,
   };
 }

@@ -87,7 +87,6 @@ function figuresLine(result) {
   if (time !== null) out.push(el("span", {}, duration(time)));
   if (time !== null && price()) out.push(el("span", {}, say(W.cost, number(time * price(), 2), number(price(), 2))));
   if (answer.sharded) out.push(el("span", {}, say(W.sharded, card.count)));
-  else if (card.count > 1) out.push(el("span", {}, say(W.ddp, card.count)));
   out.push(basisMark(answer));
   return el("p", { class: "fa-figures" }, ...out);
 }

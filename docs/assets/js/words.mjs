@@ -18,7 +18,7 @@ export const WORDS = {
     checked: "已用 {0} {1} 自带的参数解析器离线校验写法。", unchecked: "按 {0} {1} 的函数签名写成，没有运行过。", noConfig: "{0} 不支持这种方法，或本站没有校验过它的写法。",
     part: "部分", size: "GiB", share: "占比", method: "方法", recipe: "配方", seq: "序列长度", micro: "微批大小", gc: "梯度检查点", on: "开", off: "关", rankWord: "LoRA 秩",
     stock: "常规", leanName: "精简", page: "模型页", needFor: "要微调它需要什么卡？", model: "模型", card: "显卡", need: "需要", fit: "结论", time: "时间", price: "费用", close: "关闭",
-    inverse: "微调 {0} 需要什么：{1} 种显卡放得下", sharded: "{0} 张卡全分片（公式估算）", ddp: "{0} 张卡数据并行（公式估算）", beyond: "超出上下文长度 {0}", why: "排序依据", total: "总分",
+    inverse: "微调 {0} 需要什么：{1} 种显卡放得下", sharded: "{0} 张卡全分片（公式估算）", beyond: "超出上下文长度 {0}", why: "排序依据", total: "总分",
     parts: { fit: "显存", quality: "成绩", size: "规模", start: "起点", language: "语言", licence: "许可", recency: "新旧", popularity: "流行" }, share_: "链接已复制", loadError: "数据没有加载成功，请刷新页面。", noTable: "估算系数尚未发布，下面只按任务适配度排序。",
   },
   en: {
@@ -39,7 +39,7 @@ export const WORDS = {
     checked: "Form checked offline with the argument parser of {0} {1}.", unchecked: "Written from the signatures of {0} {1}, not run.", noConfig: "{0} does not offer this method, or its form has not been checked here.",
     part: "Part", size: "GiB", share: "Share", method: "Method", recipe: "Recipe", seq: "Sequence length", micro: "Micro-batch", gc: "Gradient checkpointing", on: "on", off: "off", rankWord: "LoRA rank",
     stock: "stock", leanName: "lean", page: "Model page", needFor: "Which cards can fine-tune it?", model: "Model", card: "GPU", need: "Needs", fit: "Verdict", time: "Time", price: "Cost", close: "Close",
-    inverse: "What {0} needs: {1} cards fit it", sharded: "{0} cards, fully sharded (by formula)", ddp: "{0} cards, data parallel (by formula)", beyond: "beyond its context of {0}", why: "Why this rank", total: "total",
+    inverse: "What {0} needs: {1} cards fit it", sharded: "{0} cards, fully sharded (by formula)", beyond: "beyond its context of {0}", why: "Why this rank", total: "total",
     parts: { fit: "memory", quality: "scores", size: "size", start: "start", language: "language", licence: "licence", recency: "recency", popularity: "popularity" }, share_: "Link copied", loadError: "The data did not load; please reload the page.", noTable: "Coefficients are not published yet; the order below is by suitability only.",
   },
 };
