@@ -34,7 +34,8 @@ function el(name, attributes = {}, ...children) {
   return node;
 }
 
-const number = (value, digits) => value.toLocaleString("en-US", { maximumFractionDigits: digits, minimumFractionDigits: digits });
+const FORMATS = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits, minimumFractionDigits: digits }));
+const number = (value, digits) => FORMATS[digits].format(value);
 const gib = (bytes) => { const v = bytes / GIB; return number(v, v < 10 ? 2 : v < 100 ? 1 : 0); };
 const shortCount = (n) => (n >= 1e6 ? `${number(n / 1e6, 1)}M` : n >= 1e3 ? `${number(n / 1e3, 0)}k` : String(n));
 const billions = (n) => (n ? (n >= 1e9 ? `${Number((n / 1e9).toPrecision(3))}B` : `${Number((n / 1e6).toPrecision(3))}M`) : "–");
@@ -293,7 +294,7 @@ function fill() {
   for (const field of form.elements) {
     if (!field.name) continue;
     if (field.type === "checkbox") field.checked = Boolean(state[field.name]);
-    else if (field.name === "g") field.value = /gb$/.test(state.g) ? state.g.replace("gb", " GB") : (data.gpus.find((gpu) => gpu.id === state.g)?.name ?? "");
+    else if (field.name === "g") field.value = /^\d+gb$/.test(state.g) ? state.g.replace("gb", " GB") : (data.gpus.find((gpu) => gpu.id === state.g)?.name ?? "");
     else if (["s", "n", "p"].includes(field.name)) field.value = state[field.name] || "";
     else field.value = state[field.name];
   }
