@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -80,6 +81,16 @@ def href(url: str | None) -> str:
     return url if url and url.startswith(("https://", "http://")) else "#"
 
 
+def plain(value: float | None) -> str:
+    """A given figure as it was given: 24 and not 24.0."""
+    return UNKNOWN if is_unknown(value) else f"{value:g}"
+
+
+def anchor(text: str) -> str:
+    """An id that is safe in an address and in an attribute."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "gib": gib,
     "gib_range": gib_range,
@@ -90,4 +101,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "percent": percent,
     "decimals": decimals,
     "href": href,
+    "plain": plain,
+    "anchor": anchor,
 }

@@ -112,7 +112,7 @@ class PageRenderer:
         self.environment.filters.update(filters)
         self.environment.filters["l"] = self.localise
         self.environment.filters["other_language"] = self.other_language
-        self.environment.globals.update(t=self.phrase, language=language)
+        self.environment.globals.update(t=self.phrase, language=language, exists=self.known.__contains__)
 
     def phrase(self, zh: str, en: str, **values: object) -> Markup:
         """A phrase written in the template in both languages; `values` fill ``{name}`` and are made inert."""

@@ -1,4 +1,4 @@
-"""The model list and a page per model."""
+"""A page per model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from ..page import Page
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
-    """The list, then every model of the catalog."""
-    yield Page(
-        path="models/index.md",
-        template="models.md.j2",
-        title=Text(zh="模型列表", en="All models"),
-        description=Text(zh="可微调的开源模型一览。", en="Open models worth fine-tuning, in one table."),
-        context={"models": dataset.models},
-    )
+    """Every model of the catalog."""
     for model in dataset.catalog.models.values():
         yield Page(
             path=f"models/{model.id}.md",
