@@ -6,27 +6,26 @@ on my card" asks (methodology page). All figures are bytes. Computed once for bo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..architecture import UnknownArchitecture, describe
 from ..dataset import Dataset
-from ..estimate import BASES, Architecture, evaluate, set_id
-from ..estimate_closed import approximate, make_sets
+from ..estimate import BASES, evaluate
+from ..estimate_answer import CONTEXT_BYTES, Estimator, build_coefficients, gpu_figures, read_json
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
-
-CONTEXT_BYTES = 0.6 * GIB
-"""CUDA context of one process, seen on H100 and H200; on other cards it is 0.3–0.6 GiB."""
-
-NOMINAL_SHARE = 0.975
-"""Usable part of a card's nominal size where the vendor tool's figure is unknown (cards with known figures: 0.93–1.0)."""
 
 METHODS: tuple[str, ...] = ("full", "full_bf16_adam8bit", "lora", "lora_8bit", "qlora", "prompt_tuning")
 """Methods with an estimate, from the most memory to the least."""
 
-EXAMPLES: tuple[str, ...] = ("qwen2.5-0.5b", "qwen3-1.7b", "qwen3-8b", "qwen3-14b", "qwen3-32b", "llama-3.3-70b-instruct")
+EXAMPLES: tuple[str, ...] = (
+    "qwen2.5-0.5b",
+    "qwen3-1.7b",
+    "qwen3-8b",
+    "qwen3-14b",
+    "qwen3-32b",
+    "llama-3.3-70b-instruct",
+)
 """Catalog ids of the models that stand for 0.5B, 1.7B, 8B, 14B, 32B and 70B."""
 
 
@@ -49,29 +48,13 @@ class Cells:
     dataset: Dataset
 
     @cached_property
-    def _sets(self) -> tuple[tuple, Mapping[str, int]]:  # type: ignore[type-arg]
-        sets = make_sets()
-        return sets, {entry.id: index for index, entry in enumerate(sets)}
-
-    @cached_property
-    def _architectures(self) -> Mapping[str, Architecture]:
-        """Catalog id → coefficients; models whose configs are equal share one."""
-        found: dict[str, Architecture] = {}
-        known: dict[str, Architecture | None] = {}
-        for model in self.dataset.catalog.models.values():
-            config = self.dataset.facts(model).config
-            if not config:
-                continue
-            key = json.dumps(config, sort_keys=True)
-            if key not in known:
-                try:
-                    known[key] = approximate(describe(config), self._sets[0])
-                except (UnknownArchitecture, ValueError):
-                    known[key] = None
-            architecture = known[key]
-            if architecture is not None:
-                found[model.id] = architecture
-        return found
+    def estimator(self) -> Estimator:
+        """Coefficients of the catalog's models, corrected by the committed fit where there is one."""
+        folder = self.dataset.root / "catalog"
+        facts = [self.dataset.facts(model) for model in self.dataset.catalog.models.values()]
+        calibration, traces = read_json(folder / "calibration.json"), read_json(folder / "traces.json")
+        table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration, traces)
+        return Estimator(table, self.dataset.runs, shapes)
 
     @cached_property
     def _measured(self) -> Mapping[tuple[str, Case], Run]:
@@ -86,7 +69,9 @@ class Cells:
     def _answers(self) -> dict[tuple[str, Case], Need | None]:
         return {}
 
-    def need(self, model: ModelEntry, method: str, recipe: str = "stock", seq_len: int = 2048, batch: int = 1) -> Need | None:
+    def need(
+        self, model: ModelEntry, method: str, recipe: str = "stock", seq_len: int = 2048, batch: int = 1
+    ) -> Need | None:
         """The cell with gradient checkpointing, rank 16, all linear layers; None where nobody can say."""
         case = Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
         key = (model.id, case)
@@ -100,25 +85,24 @@ class Cells:
             value = float(run.min_cap_bytes + (run.context_bytes or CONTEXT_BYTES))
             parts = {key: float(size) for key, size in (run.breakdown_bytes or {}).items()}
             return Need(value, value, value, "measured", run_note(self.dataset, run), parts)
-        architecture = self._architectures.get(model.id)
-        sets, index_of = self._sets
-        index = index_of.get(set_id(case.recipe, case.method, case.gradient_checkpointing))
-        if architecture is None or index is None or index not in architecture.cells:
+        if not self.estimator.knows(model.hub_id, case):
             return None
-        answer = evaluate(sets[index], architecture, architecture.cells[index], case)
-        basis = BASES[answer.basis]
-        low, high = sets[index].bands[basis]["cap"]
-        return Need(
-            answer.cap + CONTEXT_BYTES,
-            answer.cap * low + CONTEXT_BYTES,
-            answer.cap * high + CONTEXT_BYTES,
-            "interpolated" if basis == "interpolated" else "estimated",
-            Text(
-                zh=f"公式估算，90% 区间 {answer.cap * low / GIB + 0.6:.1f}–{answer.cap * high / GIB + 0.6:.1f} GiB",
-                en=f"by formula, 90 % interval {answer.cap * low / GIB + 0.6:.1f}–{answer.cap * high / GIB + 0.6:.1f} GiB",
-            ),
-            {str(key): size for key, size in answer.breakdown.items()},
-        )
+        table = self.estimator.table
+        architecture = table.architectures[table.models[model.hub_id]]
+        index = table.set_index(case)
+        entry, cell = table.sets[index], architecture.cells[index]
+        answer = evaluate(entry, architecture, cell, case)
+        basis = BASES[cell.basis]
+        bands = entry.bands[basis]["cap"]
+        low, high = answer.cap * bands[0] + CONTEXT_BYTES, answer.cap * bands[1] + CONTEXT_BYTES
+        span = f"{low / GIB:.1f}–{high / GIB:.1f} GiB"
+        if basis == "interpolated":
+            note = Text(zh=f"90% 区间 {span}", en=f"90 % interval {span}")
+        else:
+            note = Text(zh=f"没有这一项的实测；90% 区间 {span}", en=f"not measured itself; 90 % interval {span}")
+        parts = {str(key): size for key, size in answer.breakdown.items()}
+        found: Basis = "interpolated" if basis == "interpolated" else "estimated"
+        return Need(answer.cap + CONTEXT_BYTES, low, high, found, note, parts)
 
     def largest(self, gpu: GpuEntry, method: str, recipe: str) -> tuple[ModelEntry, Need] | None:
         """The largest current model that fits one card at 1 × 2,048 tokens; None for none, or where nobody can say."""
@@ -148,9 +132,7 @@ def usable_bytes(gpu: GpuEntry) -> float | None:
     """Memory of one card that a process can have, context included; None without a GPU or with shared memory."""
     if gpu.unified_memory or not gpu.gpu_count:
         return None
-    if gpu.usable_mib:
-        return float(gpu.usable_mib) * 1024**2
-    return gpu.memory_gb * GIB * NOMINAL_SHARE
+    return gpu_figures(gpu).usable_bytes
 
 
 def judge(need: Need | None, usable: float | None) -> Fit | None:
@@ -182,5 +164,3 @@ def cells_of(dataset: Dataset) -> Cells:
         _CACHE.clear()
         kept = _CACHE[id(dataset)] = (dataset, Cells(dataset))
     return kept[1]
-
-

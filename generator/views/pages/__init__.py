@@ -6,9 +6,18 @@ from collections.abc import Callable, Iterator
 
 from ...dataset import Dataset
 from ..page import Page
-from . import home, models
+from . import conclusions, gpu_list, home, methods, model_list, models, scenarios, sizes
 
-SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (home.pages, models.pages)
+SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
+    home.pages,
+    model_list.pages,
+    models.pages,
+    gpu_list.pages,
+    methods.pages,
+    sizes.pages,
+    scenarios.pages,
+    conclusions.pages,
+)
 
 
 def collect_pages(dataset: Dataset) -> list[Page]:

@@ -46,7 +46,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         if cards:
             least = min(cards, key=lambda g: usable_bytes(g) or 0)
             ladder.append({"size": size, "cards": cards[:3], "best": [cells.largest(least, m, r) for m, r in COLUMNS]})
-    counts = Counter(gpu.category for gpu in gpus.values())
+    counts: Counter[str] = Counter(gpu.category for gpu in gpus.values())
     yield Page(
         path="gpus/index.md",
         template="gpus.md.j2",

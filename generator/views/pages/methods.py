@@ -26,7 +26,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     yield Page(
         path="methods/index.md",
         template="methods.md.j2",
-        title=Text(zh="微调方法：全量、LoRA、QLoRA 怎么选", en="Fine-tuning methods: full, LoRA, QLoRA and when to use which"),
+        title=Text(
+            zh="微调方法：全量、LoRA、QLoRA 怎么选", en="Fine-tuning methods: full, LoRA, QLoRA and when to use which"
+        ),
         description=Text(
             zh="全量微调、LoRA、QLoRA、8 位 LoRA、DoRA、rsLoRA 与提示微调：原理、训练什么、六种规模各需多少显存、何时选用。",
             en="Full fine-tuning, LoRA, QLoRA, 8-bit LoRA, DoRA, rsLoRA and prompt tuning: how they work, what six sizes cost, when to use each.",
@@ -77,7 +79,10 @@ def ladder(dataset: Dataset, model: ModelEntry | None) -> list[dict]:  # type: i
         return []
     cells = cells_of(dataset)
     steps = [
-        (Text(zh="LoRA，常规配方，序列长 2,048", en="LoRA, stock recipe, sequence length 2,048"), ("lora", "stock", 2048)),
+        (
+            Text(zh="LoRA，常规配方，序列长 2,048", en="LoRA, stock recipe, sequence length 2,048"),
+            ("lora", "stock", 2048),
+        ),
         (Text(zh="改用 QLoRA", en="QLoRA instead"), ("qlora", "stock", 2048)),
         (Text(zh="改用精简配方", en="lean recipe"), ("qlora", "lean", 2048)),
         (Text(zh="序列长减到 1,024", en="sequence length 1,024"), ("qlora", "lean", 1024)),

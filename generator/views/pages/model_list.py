@@ -11,7 +11,12 @@ from ...records import Text
 from ..cells import cells_of
 from ..page import Page
 
-LANGUAGE_WORDS = {"zh": ("中文", "Chinese"), "en": ("英文", "English"), "ja": ("日文", "Japanese"), "ko": ("韩文", "Korean")}
+LANGUAGE_WORDS = {
+    "zh": ("中文", "Chinese"),
+    "en": ("英文", "English"),
+    "ja": ("日文", "Japanese"),
+    "ko": ("韩文", "Korean"),
+}
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:

@@ -53,7 +53,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     yield Page(
         path="scenarios/index.md",
         template="scenarios.md.j2",
-        title=Text(zh="按任务选：客服、法律、医学、写作、代码等", en="By task: customer service, law, medicine, writing, code"),
+        title=Text(
+            zh="按任务选：客服、法律、医学、写作、代码等", en="By task: customer service, law, medicine, writing, code"
+        ),
         description=Text(
             zh="九类常见任务各该选多大的模型、什么方法、多少数据、要多少显存，附公开的微调结果作证据。",
             en="Nine common tasks: which size, which method, how much data and memory, with published fine-tunes as evidence.",
@@ -67,7 +69,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             path=f"scenarios/{task.id}.md",
             template="scenario.md.j2",
             title=Text(zh=f"{task.name.zh}：选什么模型、怎么微调", en=f"{task.name.en}: which model, how to fine-tune"),
-            description=Text(zh=clip(f"{task.goal.zh}{task.lesson.zh}", 140), en=clip(f"{task.goal.en} {task.lesson.en}", 155)),
+            description=Text(
+                zh=clip(f"{task.goal.zh}{task.lesson.zh}", 140), en=clip(f"{task.goal.en} {task.lesson.en}", 155)
+            ),
             context={**shared, **row, "licences": {m.id: dataset.licence(m) for m in row["models"]}},
             edit=f"catalog/scenarios/{task.id}.yaml",
             hide=(),
@@ -88,7 +92,10 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     yield Page(
         path="audiences/index.md",
         template="audiences.md.j2",
-        title=Text(zh="你是谁：学生、开发者、创业团队、研究机构各选什么", en="Who you are: students, developers, start-ups, research groups"),
+        title=Text(
+            zh="你是谁：学生、开发者、创业团队、研究机构各选什么",
+            en="Who you are: students, developers, start-ups, research groups",
+        ),
         description=Text(
             zh="学生与新手、个人开发者、创业团队、高校与研究机构：手上的显卡、适合的模型、方法和显存需求。",
             en="Students, individual developers, start-ups and research groups: the cards they have, the models and methods that suit them, the memory needed.",

@@ -16,7 +16,9 @@ def span(entry: SizeClassEntry) -> str:
     """``1B–5B``, ``< 1B``, ``≥ 100B``."""
     if entry.high_billions is None:
         return f"≥ {entry.low_billions:g}B"
-    return f"< {entry.high_billions:g}B" if not entry.low_billions else f"{entry.low_billions:g}B–{entry.high_billions:g}B"
+    return (
+        f"< {entry.high_billions:g}B" if not entry.low_billions else f"{entry.low_billions:g}B–{entry.high_billions:g}B"
+    )
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
@@ -36,7 +38,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     yield Page(
         path="sizes/index.md",
         template="sizes.md.j2",
-        title=Text(zh="模型规模怎么选：从不到 1B 到 100B 以上", en="Which model size to fine-tune: below 1B to above 100B"),
+        title=Text(
+            zh="模型规模怎么选：从不到 1B 到 100B 以上", en="Which model size to fine-tune: below 1B to above 100B"
+        ),
         description=Text(
             zh="六档规模各适合什么任务、有什么局限、用 QLoRA、LoRA、全量微调各需多少显存，以及该不该微调。",
             en="Six size classes: what each is good for, where it ends, what QLoRA, LoRA and full fine-tuning need, and whether to fine-tune it.",
@@ -49,7 +53,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         yield Page(
             path=f"sizes/{entry.id}.md",
             template="size.md.j2",
-            title=Text(zh=f"{entry.name.zh}模型微调：能做什么、要什么", en=f"Fine-tuning {entry.name.en}: uses, limits, memory"),
+            title=Text(
+                zh=f"{entry.name.zh}模型微调：能做什么、要什么", en=f"Fine-tuning {entry.name.en}: uses, limits, memory"
+            ),
             description=Text(zh=entry.summary.zh[:150], en=entry.summary.en[:158]),
             context={
                 "entry": entry,
