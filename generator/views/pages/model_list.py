@@ -11,13 +11,6 @@ from ...records import Text
 from ..cells import cells_of
 from ..page import Page
 
-LANGUAGE_WORDS = {
-    "zh": ("中文", "Chinese"),
-    "en": ("英文", "English"),
-    "ja": ("日文", "Japanese"),
-    "ko": ("韩文", "Korean"),
-}
-
 
 def pages(dataset: Dataset) -> Iterator[Page]:
     """``models/index.md``."""
@@ -45,7 +38,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             }
         )
     ranks = {"current": 0, "superseded": 1, "historical": 2}
-    rows.sort(key=lambda row: (ranks[row["model"].status], row["parameters"] or 0, row["model"].id))
+    rows.sort(key=lambda row: (ranks[row["model"].status], row["parameters"] or 10**15, row["model"].id))
     sizes = sorted(catalog.size_classes.values(), key=lambda entry: entry.order)
     families = Counter(model.family for model in catalog.models.values())
     yield Page(
@@ -59,7 +52,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         context={
             "rows": rows,
             "sizes": sizes,
-            "families": [(catalog.families[key], n) for key, n in families.most_common(12) if key in catalog.families],
+            "families": [(catalog.families[key], n) for key, n in families.most_common(8) if key in catalog.families],
             "statuses": Counter(model.status for model in catalog.models.values()),
             "commercials": Counter(row["commercial"] for row in rows),
             "variants": Counter(model.variant for model in catalog.models.values()),
