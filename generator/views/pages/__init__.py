@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ...dataset import Dataset
 from ..page import Page
-from . import conclusions, gpu_list, home, methods, model_list, models, scenarios, sizes
+from . import conclusions, data, gpu_list, home, methods, model_list, models, scenarios, sizes
 
 SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     home.pages,
@@ -17,6 +17,7 @@ SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     sizes.pages,
     scenarios.pages,
     conclusions.pages,
+    data.pages,
 )
 
 
