@@ -1,0 +1,117 @@
+"""The command line: run, plan, validate, summary. `run` needs torch; the others need Python alone."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from . import campaign
+from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
+from .result import METHODS, RECIPES, InvalidResult, read_all
+from .summary import summarise
+
+RESULTS = Path(__file__).parent / "results"
+REPLACE_PROCESS = 75
+MOST_PROCESSES = 50
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m measurements", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure cells on the GPU at hand")
+    source = run.add_mutually_exclusive_group()
+    source.add_argument("--plan", type=Path, help="a plan.jsonl; without it the knobs below make the cells")
+    source.add_argument("--missing", action="store_true", help="what the campaign still lacks on this kind of GPU")
+    run.add_argument("--models", nargs="+", metavar="HUB_ID", default=["Qwen/Qwen2.5-7B"])
+    run.add_argument("--methods", nargs="+", choices=METHODS, default=["qlora"])
+    run.add_argument("--recipes", nargs="+", choices=RECIPES, default=["stock"])
+    run.add_argument("--seq", nargs="+", type=int, default=[1024])
+    run.add_argument("--batch", nargs="+", type=int, default=[1])
+    run.add_argument("--rank", nargs="+", type=int, default=[16])
+    run.add_argument("--no-checkpointing", action="store_true")
+    run.add_argument("--min-cap", action="store_true", help="also search the smallest allocator cap")
+    run.add_argument("--limit-s", type=float, help="stop cleanly after this many seconds")
+    run.add_argument("--shard", help="i/n: this machine's part")
+    run.add_argument("--results", type=Path, default=RESULTS)
+    run.add_argument("--cpu", action="store_true", help="times only; for trying the harness with tiny models")
+    run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
+        commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
+    plan = commands.add_parser("plan", help="write the campaign's plan")
+    plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
+    plan.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def _cells(options: argparse.Namespace) -> list[Cell]:
+    if options.plan is not None:
+        cells = read_plan(options.plan)
+    elif options.missing:
+        cells = campaign.make_plan("h100")
+    else:
+        cells = [
+            make_cell(
+                {
+                    "model": model,
+                    "recipe": recipe,
+                    "method": method,
+                    "seq_len": seq_len,
+                    "micro_batch": micro_batch,
+                    "lora_rank": rank,
+                    "gradient_checkpointing": not options.no_checkpointing,
+                    "min_cap": options.min_cap,
+                }
+            )
+            for model in options.models
+            for recipe in options.recipes
+            for method in options.methods
+            for seq_len in options.seq
+            for micro_batch in options.batch
+            for rank in options.rank
+        ]
+    return take_shard(cells, options.shard) if options.shard else cells
+
+
+def _run(options: argparse.Namespace, arguments: list[str]) -> int:
+    cells = _cells(options)
+    if not options.worker:
+        command = [sys.executable, "-m", "measurements", *arguments, "--worker"]
+        for _ in range(MOST_PROCESSES):
+            status = subprocess.run(command, check=False).returncode
+            if status != REPLACE_PROCESS:
+                return status
+        return 1
+    import torch
+
+    from . import runner
+
+    if not options.cpu and not torch.cuda.is_available():
+        print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
+        return 2
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)
+    return runner.run(cells, options.results, device, options.limit_s)
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "run":
+            return _run(options, arguments)
+        if options.command == "plan":
+            options.out.write_text("".join(plan_line(cell) + "\n" for cell in campaign.make_plan(options.gpu)))
+            return 0
+        found = read_all(options.results)
+    except PlanError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except InvalidResult as error:
+        print("\n".join(error.reasons), file=sys.stderr)
+        return 1
+    print(f"{len(found)} results, all valid" if options.command == "validate" else summarise(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

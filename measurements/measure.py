@@ -1,0 +1,375 @@
+"""Measures cells: builds each base model once, runs every cell that shares it, and turns readings into results."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import recipes, workload
+from .cells import Cell, read_config
+from .environment import describe_environment
+from .gauge import (
+    WARM_UP_STEPS,
+    Gauge,
+    PhaseHooks,
+    Reading,
+    extend,
+    find_peak_tflops,
+    search_min_cap,
+    time_steps,
+)
+from .result import PARTS, PHASES, SCHEMA, SHAPE, digest
+
+SLOW_STEP_SECONDS = 1.0  # a step this slow is timed while it is metered: hooks cost microseconds
+
+
+class NotClean(RuntimeError):
+    """Memory did not return to where it was, or the GPU reported an error: the process must be replaced."""
+
+
+@dataclass
+class Outcome:
+    """What one attempt at a cell gave: a reading, or the reason for none."""
+
+    status: str
+    reason: str | None = None
+    reading: Reading | None = None
+    min_cap: tuple[int, int] | None = None
+    wall_seconds: float = 0.0
+
+
+class Session:
+    """One process on one device. Counts what it measured, so that a result says how fresh the process was."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.gauge = Gauge(device)
+        self.compute_dtype = recipes.choose_compute_dtype(device)
+        self.total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+        self.measured = 0
+
+    # ------------------------------------------------------------------------------------------- models
+
+    @contextmanager
+    def base_model(self, cell: Cell, layers: int | None = None) -> Iterator[tuple[Any, int | None, int | None]]:
+        """The base model of a cell, with (allocated, load peak). Leaves the device empty, or raises NotClean."""
+        config = workload.read_model_config(read_config(cell.model)["config"], layers)
+        before = self.gauge.release()
+        self.gauge.start()
+        model = workload.build_model(config, cell.weights, self.device, self.compute_dtype)
+        self.gauge.mark("load")
+        try:
+            with recipes.prepared_base(model, cell.recipe, cell.weights) as prepared:
+                allocated = self.gauge.release()
+                self.gauge.mark("load")
+                yield prepared, allocated, self.gauge.peaks.get("load")
+        finally:
+            del model
+            prepared = None
+            after = self.gauge.release()
+            if before is not None and after is not None and after > before:
+                raise NotClean(f"{after - before} bytes stay allocated after {cell.model} was released")
+
+    def measure_on(self, model: Any, allocated: int | None, load_peak: int | None, cell: Cell) -> Outcome:
+        """Measure one cell on its base model; the base is left as it was, or NotClean is raised."""
+        begin = time.perf_counter()
+        outcome = Outcome("failed", "not run")
+        try:
+            outcome = self._attempt(model, allocated, load_peak, cell)
+        except torch.OutOfMemoryError:
+            outcome = Outcome("oom", "out of memory on the whole card")
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            if "out of memory" in str(error).lower() or "ALLOC_FAILED" in str(error):
+                outcome = Outcome("oom", text)
+            else:
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                outcome = Outcome("failed", f"{text} ({place.name}, line {place.lineno})")
+            if "CUDA error" in str(error) or "AcceleratorError" in type(error).__name__:
+                raise NotClean(outcome.reason or "CUDA error") from None
+        after = self.gauge.release()
+        if after is not None and allocated is not None and after != allocated:
+            outcome.reason = outcome.reason or None
+            raise NotClean(f"{after - allocated} bytes stay allocated after {cell}")
+        outcome.wall_seconds = time.perf_counter() - begin
+        return outcome
+
+    def _attempt(self, base: Any, allocated: int | None, load_peak: int | None, cell: Cell) -> Outcome:
+        gauge = self.gauge
+        reading = Reading(weights=allocated, load_peak=load_peak)
+        forward = base.__dict__.get("forward")
+        model = base
+        hooks = None
+        try:
+            model = recipes.attach_method(base, cell)
+            gauge.release()
+            if (now := gauge.allocated()) is not None and allocated is not None:
+                reading.adapters = now - allocated
+            trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            reading.trainable = sum(parameter.numel() for parameter in trained)
+            batch = workload.make_batch(base.config.vocab_size, cell.micro_batch, cell.seq_len, self.device)
+            accelerator = recipes.make_accelerator(self.device, self.compute_dtype)
+            prepared, optimizer = accelerator.prepare(model, recipes.make_optimizer(model, cell.method))
+            hooks = PhaseHooks(model, gauge)
+
+            def mark(phase: str) -> None:
+                if phase == "backward":
+                    gauge.mark("backward_rest")
+                    if gauge.counts:
+                        reading.gradients = sum(_bytes(p.grad) for p in trained if p.grad is not None)
+                else:
+                    gauge.mark(phase)
+
+            timed: list[float] = []
+            gauge.start()
+            for number in range(WARM_UP_STEPS):
+                gauge.synchronize()
+                begin = time.perf_counter()
+                recipes.train_step(accelerator, prepared, optimizer, batch, mark)
+                gauge.synchronize()
+                if number and time.perf_counter() - begin > SLOW_STEP_SECONDS:
+                    timed.append(time.perf_counter() - begin)
+            reading.saved = hooks.saved
+            reading.static = gauge.allocated()
+            if gauge.counts:
+                reading.optimizer = _state_bytes(optimizer)
+                for phase, peak in gauge.peaks.items():
+                    setattr(reading, phase, peak)
+                reading.reserved = gauge.reserved
+                reading.context = gauge.context_bytes()
+            hooks.remove()
+            reading.step_seconds = time_steps(
+                gauge, lambda: recipes.train_step(accelerator, prepared, optimizer, batch), timed
+            )
+            found = None
+            if cell.min_cap and gauge.counts and self.total:
+                found = self._search_cap(accelerator, prepared, optimizer, batch, reading)
+            return Outcome("ok", reading=reading, min_cap=found)
+        finally:
+            if hooks is not None:
+                hooks.remove()
+            if "accelerator" in locals():
+                accelerator.free_memory()
+            recipes.detach_method(model, base, cell)
+            if forward is None:
+                base.__dict__.pop("forward", None)
+            else:
+                base.__dict__["forward"] = forward
+
+    def _search_cap(
+        self, accelerator: Any, model: Any, optimizer: Any, batch: Any, reading: Reading
+    ) -> tuple[int, int] | None:
+        """Two steps per attempt, from an optimiser without states: the second is the first complete one."""
+        peak = find_peak(reading)
+        assert peak is not None and reading.reserved is not None and self.total is not None
+        state = getattr(optimizer, "optimizer", optimizer).state
+
+        def run() -> None:
+            try:
+                for _ in range(WARM_UP_STEPS):
+                    recipes.train_step(accelerator, model, optimizer, batch)
+                self.gauge.synchronize()
+            finally:
+                state.clear()
+                model.zero_grad()
+
+        state.clear()
+        self.gauge.release()
+        resolution = max(8 << 20, round(peak * 0.0025))
+        return search_min_cap(self.gauge, run, peak, reading.reserved, self.total, resolution)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _state_bytes(optimizer: Any) -> int:
+    state = getattr(optimizer, "optimizer", optimizer).state
+    tensors = [item for values in state.values() for item in values.values() if isinstance(item, torch.Tensor)]
+    shared = {item.data_ptr(): _bytes(item) for item in tensors if item.is_cuda}  # bitsandbytes shares its tables
+    return sum(shared.values())
+
+
+def find_peak(reading: Reading) -> int | None:
+    peaks = [reading.forward, reading.loss, reading.backward_first, reading.backward_rest, reading.step]
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known else None
+
+
+def _break_down(reading: Reading) -> tuple[dict[str, int | None], str | None]:
+    """Parts of the peak, which sum to it, and the phase in which it occurs.
+
+    Weights, adapters and optimiser states are there all the time. In forward and loss no gradient exists; in backward
+    and step all are counted as if they did, which is off by at most those that come last. What the layers keep for
+    backward, or work with there, is `activations`; what head and loss add is `logits`; the rest is `other` (batch,
+    workspaces, temporaries of the optimiser).
+    """
+    parts: dict[str, int | None] = dict.fromkeys(PARTS)
+    peak = find_peak(reading)
+    if peak is None or reading.static is None or reading.saved is None:
+        return parts, None
+    phases = {
+        "forward": reading.forward,
+        "loss": reading.loss,
+        "backward": max(reading.backward_first or 0, reading.backward_rest or 0),
+        "step": reading.step,
+    }
+    phase = max(phases, key=lambda name: phases[name] or 0)
+    above = max(0, peak - reading.static)  # what comes and goes within a step
+    gradients = min(above, reading.gradients or 0) if phase in ("backward", "step") else 0
+    activations = {
+        "forward": above,
+        "loss": min(above, max(0, reading.saved - reading.static)),
+        "backward": above - gradients,
+        "step": 0,
+    }[phase]
+    logits = above - activations if phase == "loss" else 0
+    known = {
+        "weights": reading.weights or 0,
+        "adapters": reading.adapters or 0,
+        "gradients": gradients,
+        "optimizer": reading.optimizer or 0,
+        "activations": activations,
+        "logits": logits,
+    }
+    parts.update(known)
+    parts["other"] = max(0, peak - sum(known.values()))
+    parts["optimizer"] = known["optimizer"] + min(0, peak - sum(known.values()))
+    return parts, phase
+
+
+def make_result(
+    session: Session,
+    cell: Cell,
+    outcome: Outcome,
+    config: Any,
+    counts: dict[str, int] | None,
+    reading: Reading | None,
+    seconds: float | None,
+) -> dict[str, Any]:
+    """The result record of one cell. ``reading`` and ``seconds`` are those at the real depth."""
+    entry = read_config(cell.model)
+    environment = describe_environment(session.device)
+    memory: dict[str, Any] = dict.fromkeys(SHAPE["memory"])
+    memory["breakdown_bytes"] = dict.fromkeys(PARTS)
+    memory["phase_peak_bytes"] = dict.fromkeys(PHASES)
+    speed: dict[str, Any] = dict.fromkeys(SHAPE["speed"])
+    if reading is not None:
+        memory["peak_allocated_bytes"] = find_peak(reading)
+        memory["peak_reserved_bytes"] = reading.reserved
+        if reading.reserved is not None and reading.context is not None:
+            memory["process_bytes"] = reading.reserved + reading.context
+            memory["context_bytes"] = reading.context
+        memory["load_peak_bytes"] = reading.load_peak
+        if outcome.min_cap is not None:
+            memory["min_cap_bytes"], memory["min_cap_resolution_bytes"] = outcome.min_cap
+        memory["breakdown_bytes"], memory["peak_phase"] = _break_down(reading)
+        if reading.forward is not None:
+            backward = [peak for peak in (reading.backward_first, reading.backward_rest) if peak is not None]
+            memory["phase_peak_bytes"] = {
+                "forward": reading.forward,
+                "loss": reading.loss,
+                "backward": max(backward) if backward else None,
+                "step": reading.step,
+            }
+        speed["step_seconds"] = [round(item, 6) for item in reading.step_seconds]
+    if seconds is not None and reading is not None:
+        speed["median_step_seconds"] = seconds
+        speed["tokens_per_second"] = cell.micro_batch * cell.seq_len * cell.gpu_count / seconds
+        if counts is not None:
+            full = cell.method.startswith("full")
+            flops, speed["formula"] = workload.count_step_flops(
+                config, counts, reading.trainable, full, cell.micro_batch, cell.seq_len
+            )
+            speed["flops_per_step"] = flops
+            speed["tflops_per_second"] = flops / seconds / 1e12
+            peak = find_peak_tflops(environment["gpu_name"] or "")
+            if peak is not None:
+                speed["peak_tflops"], speed["mfu"] = peak, flops / seconds / 1e12 / peak
+    return {
+        "schema": SCHEMA,
+        "cell": cell.knobs()
+        | {
+            "config_sha256": digest(entry["config"]),
+            "architecture": entry["architecture"],
+            "stands_for": entry.get("stands_for"),
+        },
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "holdout": cell.holdout_kind is not None,
+        "holdout_kind": cell.holdout_kind,
+        "depth": {
+            "layers": config.num_hidden_layers,
+            "measured_layers": list(cell.depths) if cell.depths else None,
+            "extrapolated": cell.depths is not None,
+        },
+        "parameters": {
+            "total": counts["total"] if counts else None,
+            "trainable": reading.trainable if reading is not None else None,
+            "active": counts["active"] if counts and counts["active"] != counts["total"] else None,
+        },
+        "memory": memory,
+        "speed": speed,
+        "environment": environment
+        | {
+            "compute_dtype": str(session.compute_dtype).removeprefix("torch."),
+            "attention": getattr(config, "_attn_implementation", None) or "sdpa",
+            "cells_before": session.measured,
+            "wall_seconds": max(outcome.wall_seconds, 1e-6),
+        },
+    }
+
+
+def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Results of cells that share model, recipe and weights, as they come; those measured at cut depth come last."""
+    first = cells[0]
+    config = workload.read_model_config(read_config(first.model)["config"])
+    counts = workload.count_parameters(config)  # also sets the attention that describe_model chose
+
+    def finish(cell: Cell, outcome: Outcome, reading: Reading | None, seconds: float | None) -> dict[str, Any]:
+        data = make_result(session, cell, outcome, config, counts, reading, seconds)
+        session.measured += 1
+        return data
+
+    whole = [cell for cell in cells if cell.depths is None]
+    if whole:
+        try:
+            with session.base_model(first) as (model, allocated, load_peak):
+                for cell in whole:
+                    outcome = session.measure_on(model, allocated, load_peak, cell)
+                    seconds = outcome.reading.seconds if outcome.reading else None
+                    yield cell, finish(cell, outcome, outcome.reading, seconds)
+        except torch.OutOfMemoryError:
+            for cell in whole:
+                yield cell, finish(cell, Outcome("oom", "the weights do not fit on the card"), None, None)
+    for depths in sorted({cell.depths for cell in cells if cell.depths is not None}):
+        cut = [cell for cell in cells if cell.depths == depths]
+        low: dict[str, Outcome] = {}
+        for depth in depths:
+            with session.base_model(first, depth) as (model, allocated, load_peak):
+                for cell in cut:
+                    if depth == depths[1] and low[cell.key].status != "ok":
+                        yield cell, finish(cell, low[cell.key], None, None)
+                        continue
+                    outcome = session.measure_on(model, allocated, load_peak, cell)
+                    if depth == depths[0]:
+                        low[cell.key] = outcome
+                        continue
+                    outcome.wall_seconds += low[cell.key].wall_seconds
+                    a, b = low[cell.key].reading, outcome.reading
+                    if a is None or b is None:
+                        yield cell, finish(cell, outcome, None, None)
+                        continue
+                    reading, seconds = extend(a, b, depths, config.num_hidden_layers)
+                    peak = find_peak(reading)
+                    if peak is not None and session.total is not None and peak > session.total:
+                        outcome.status, outcome.reason = "oom", f"needs {peak} bytes, extended from cut depths"
+                        yield cell, finish(cell, outcome, None, None)
+                    else:
+                        yield cell, finish(cell, outcome, reading, seconds)

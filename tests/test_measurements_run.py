@@ -1,0 +1,191 @@
+"""Real training steps of every recipe × method on a tiny model on the CPU, and the queue around them."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from measurements import campaign, cells
+from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
+
+needs_torch = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "peft", "accelerate")),
+    reason="needs the measure extra",
+)
+TINY = {
+    "model_type": "qwen2",
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    entry = {"hub_id": "test/tiny", "architecture": "Qwen2ForCausalLM", "stands_for": None, "config": TINY}
+    config_path("test/tiny", tmp_path).write_text(json.dumps(entry))
+    monkeypatch.setattr(cells.read_config, "__defaults__", (tmp_path,))
+    return "test/tiny"
+
+
+@needs_torch
+@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("method", ["full", "lora", "dora", "prompt_tuning"])
+def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, checkpointing: bool) -> None:
+    import torch
+
+    from measurements import runner
+    from measurements.result import read_all
+
+    knobs = {"model": tiny, "method": method, "seq_len": 16, "micro_batch": 2, "gradient_checkpointing": checkpointing}
+    cell = make_cell(knobs)
+    results = tmp_path / "results"
+    assert runner.run([cell], results, torch.device("cpu")) == 0
+    (data,) = read_all(results)
+    assert data["status"] == "ok", data["reason"]
+    assert data["memory"]["peak_allocated_bytes"] is None
+    assert len(data["speed"]["step_seconds"]) >= 3
+    assert (data["parameters"]["trainable"] == data["parameters"]["total"]) == (method == "full")
+    before = sorted(results.rglob("*.json"))
+    assert runner.run([cell], results, torch.device("cpu")) == 0
+    assert sorted(results.rglob("*.json")) == before, "a done cell is not repeated"
+
+
+@needs_torch
+def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> None:
+    import torch
+
+    from measurements import runner
+    from measurements.result import read_all
+
+    cut = make_cell({"model": tiny, "method": "lora", "seq_len": 16, "depths": [1, 2]})
+    runner.run([cut], tmp_path / "r", torch.device("cpu"))
+    (data,) = read_all(tmp_path / "r")
+    assert data["depth"] == {"layers": 4, "measured_layers": [1, 2], "extrapolated": True}
+    whole = make_cell({"model": tiny, "method": "lora", "seq_len": 16})
+    runner.run([whole], tmp_path / "w", torch.device("cpu"))
+    (full,) = read_all(tmp_path / "w")
+    assert data["parameters"] == full["parameters"]
+
+
+@needs_torch
+def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
+    import torch
+
+    from measurements import recipes, workload
+    from measurements.cells import read_config
+
+    device = torch.device("cpu")
+    config = workload.read_model_config(read_config(tiny)["config"])
+    base = workload.build_model(config, "bfloat16", device)
+    names = [name for name, _ in base.named_parameters()]
+    before = {name: parameter.clone() for name, parameter in base.named_parameters()}
+    cell = make_cell({"model": tiny, "method": "lora", "seq_len": 16})
+    model = recipes.attach_method(base, cell)
+    accelerator = recipes.make_accelerator(device, torch.bfloat16)
+    prepared, optimizer = accelerator.prepare(model, recipes.make_optimizer(model, cell.method))
+    adapters = {n: p.clone() for n, p in model.named_parameters() if p.requires_grad}
+    batch = workload.make_batch(128, 2, 16, device)
+    for _ in range(2):
+        loss = recipes.train_step(accelerator, prepared, optimizer, batch)
+    assert torch.isfinite(loss)
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    assert any(not torch.equal(adapters[n], p) for n, p in model.named_parameters() if p.requires_grad)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    recipes.detach_method(model, base, cell)
+    assert [name for name, _ in base.named_parameters()] == names
+    assert all(torch.equal(before[name], parameter) for name, parameter in base.named_parameters())
+
+
+@needs_torch
+def test_missing_packages_are_said_once_and_skipped(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from measurements import recipes, runner
+
+    real = importlib.util.find_spec
+    gone = ("bitsandbytes", "liger_kernel")
+    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None if name in gone else real(name))
+    plan = [make_cell({"model": tiny, "method": "qlora", "seq_len": seq}) for seq in (16, 32)]
+    plan.append(make_cell({"model": tiny, "recipe": "lean", "method": "lora", "seq_len": 16}))
+    assert runner.run(plan, tmp_path, torch.device("cpu")) == 0
+    said = capsys.readouterr().err
+    assert said.count("bitsandbytes is not installed") == 1
+    assert said.count("liger-kernel is not installed") == 1
+    assert not list(tmp_path.glob("*/*.json")), "skipped is not failed: nothing is written"
+
+
+@needs_torch
+def test_a_failing_cell_does_not_stop_the_campaign(tiny: str, tmp_path: Path) -> None:
+    import torch
+
+    from measurements import runner
+    from measurements.result import read_all
+
+    bad = make_cell({"model": tiny, "method": "lora", "seq_len": 16, "lora_targets": ["no_such_module"]})
+    good = make_cell({"model": tiny, "method": "lora", "seq_len": 16})
+    runner.run([bad, good], tmp_path / "r", torch.device("cpu"))
+    status = {json.dumps(d["cell"]["lora_targets"]): d["status"] for d in read_all(tmp_path / "r")}
+    assert status == {'["no_such_module"]': "failed", '"all-linear"': "ok"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"model": "a/b", "seq_len": 0}', ":2:18: seq_len: expected a whole number, 2 or more, found 0"),
+        ('{"model": "a/b", "method": "magic"}', ":2:18: method: expected one of full"),
+        ('{"model": "a/b", "colour": 1}', ":2:18: colour: unknown field"),
+        ('{"recipe": "stock"}', ":2:1: model: missing"),
+        ('{"model": "a/b"', ":2:16: line: not JSON"),
+        ("[]", ":2:1: line: expected an object"),
+        ('{"model": "a/b", "depths": [8, 4]}', ":2:18: depths: expected two growing layer counts"),
+    ],
+)
+def test_plan_errors_name_file_line_column_field(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "plan.jsonl"
+    path.write_text(f'{{"model": "a/b"}}\n{line}\n')
+    with pytest.raises(PlanError) as error:
+        read_plan(path)
+    assert str(error.value).startswith(f"{path}{reason}")
+
+
+def test_a_plan_survives_writing_and_reading(tmp_path: Path) -> None:
+    plan = campaign.make_plan()
+    path = tmp_path / "plan.jsonl"
+    path.write_text("".join(plan_line(cell) + "\n" for cell in plan))
+    assert read_plan(path) == plan
+
+
+def test_shards_cover_a_plan_without_overlap() -> None:
+    plan = campaign.make_plan()
+    parts = [take_shard(plan, f"{index}/3") for index in (1, 2, 3)]
+    keys = [cell.key for part in parts for cell in part]
+    assert sorted(keys) == sorted(cell.key for cell in plan)
+    for bad in ("0/3", "4/3", "x", "1"):
+        with pytest.raises(PlanError, match="--shard: expected i/n"):
+            take_shard(plan, bad)
+
+
+def test_the_campaign_names_known_models_and_holds_out_a_quarter() -> None:
+    plan = campaign.make_plan()
+    assert all(config_path(cell.model).exists() for cell in plan)
+    drawn = [cell for cell in plan if cell.holdout_kind != "model"]
+    share = sum(cell.holdout_kind == "cell" for cell in drawn) / len(drawn)
+    assert 0.2 < share < 0.3
+    assert {cell.holdout_kind for cell in plan if cell.model in campaign.HELD_OUT_MODELS} == {"model"}
+    assert len({cell.key for cell in plan}) == len(plan)
+
+
+def test_holding_out_does_not_depend_on_what_is_recorded() -> None:
+    cell = Cell("a/b")
+    assert cell.key == Cell("a/b", min_cap=True, holdout_kind="cell").key
+    assert cell.key != Cell("a/b", repeat=1).key
