@@ -3,15 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from ...dataset import Dataset
-from ...records import Text
+from ...dataset import Dataset, observed_date
+from ...records import GpuEntry, ModelEntry, Text
+from ..cells import Cells, Need, cells_of, judge, usable_bytes
 from ..page import Page
+from ..picker_data import evidence_by_task
+
+WAYS: tuple[tuple[str, str], ...] = (
+    ("qlora", "lean"),
+    ("qlora", "stock"),
+    ("lora", "lean"),
+    ("lora", "stock"),
+    ("prompt_tuning", "stock"),
+    ("full_bf16_adam8bit", "lean"),
+    ("full_bf16_adam8bit", "stock"),
+    ("full", "stock"),
+)
+"""Method and recipe of each row of the memory matrix, from the least memory to the most."""
+
+CARDS: tuple[tuple[int, str], ...] = (
+    (8, "rtx-3070"),
+    (12, "rtx-3060-12gb"),
+    (16, "rtx-4060-ti-16gb"),
+    (24, "rtx-4090"),
+    (32, "rtx-5090"),
+    (48, "l40s"),
+    (80, "a100-sxm-80gb"),
+    (141, "h200-sxm-141gb"),
+)
+"""Size in GB and the catalog id of the card that stands for it."""
+
+LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
+LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
+SCORES_SHOWN = 12
+STALE_DAYS = 30
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
     """Every model of the catalog."""
+    cells = cells_of(dataset)
+    evidence = evidence_by_task(dataset)
+    cards = [(size, dataset.catalog.gpus[name]) for size, name in CARDS if name in dataset.catalog.gpus]
+    by_family: dict[str, list[ModelEntry]] = {}
     for model in dataset.catalog.models.values():
+        by_family.setdefault(model.family, []).append(model)
+    for model in dataset.catalog.models.values():
+        facts = dataset.facts(model)
+        matrix = memory_matrix(cells, model, cards)
+        siblings = sorted(
+            (m for m in by_family[model.family] if m.id != model.id), key=lambda m: dataset.parameters.get(m.id, 0)
+        )
+        scores = sorted(
+            {
+                citation
+                for by_model in evidence.values()
+                if (found := by_model.get(model.hub_id))
+                for citation in found.citations
+            },
+            key=lambda c: (-c.compared, c.group, c.benchmark),
+        )
         yield Page(
             path=f"models/{model.id}.md",
             template="model.md.j2",
@@ -19,6 +71,64 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 zh=f"{model.name} 微调：显存、速度与选择", en=f"Fine-tuning {model.name}: memory, speed, choice"
             ),
             description=model.why,
-            context={"model": model, "facts": dataset.facts(model)},
+            context={
+                "model": model,
+                "facts": facts,
+                "parameters": dataset.parameters.get(model.id),
+                "observed": observed_date(facts),
+                "licence": dataset.licence(model),
+                "family": dataset.catalog.families.get(model.family),
+                "methods": dataset.catalog.methods,
+                "recipes": dataset.catalog.recipes,
+                "sizes": [size for size, _ in cards],
+                "matrix": matrix,
+                "start": starting_size(matrix, "qlora"),
+                "lora_start": starting_size(matrix, "lora"),
+                "lengths": LENGTHS,
+                "by_length": length_table(cells, model, facts.context_length),
+                "siblings": siblings[:12],
+                "instead": [dataset.catalog.models[name] for name in model.instead],
+                "successor": dataset.catalog.models.get(model.successor or ""),
+                "tasks": [dataset.catalog.scenarios[name] for name in model.scenarios],
+                "scores": scores[:SCORES_SHOWN],
+                "groups": dataset.catalog.benchmarks,
+                "runs": dataset.runs_of.get(model.hub_id, ()),
+            },
             edit=f"catalog/models/{model.id}.yaml",
         )
+
+
+def memory_matrix(
+    cells: Cells, model: ModelEntry, cards: list[tuple[int, GpuEntry]]
+) -> list[tuple[str, str, Need, list[Any]]]:
+    """Rows (method, recipe, need, verdict per card) at 1 × 2,048 tokens; set-ups without an answer are left out."""
+    return [
+        (method, recipe, need, [judge(need, usable_bytes(card)) for _, card in cards])
+        for method, recipe in WAYS
+        if (need := cells.need(model, method, recipe)) is not None
+    ]
+
+
+def starting_size(matrix: list[tuple[str, str, Need, list[Any]]], method: str) -> int | None:
+    """Smallest nominal size (GB) on which `method` surely fits in some recipe."""
+    fitting = [
+        size
+        for name, _, _, verdicts in matrix
+        if name == method
+        for (size, _), verdict in zip(CARDS, verdicts, strict=False)
+        if verdict == "yes"
+    ]
+    return min(fitting, default=None)
+
+
+def length_table(cells: Cells, model: ModelEntry, context: int | None) -> list[tuple[str, str, list[Need | None]]]:
+    """Rows (method, recipe, need per length), lengths beyond the model's context left empty."""
+    rows = []
+    for method, recipe in LENGTH_WAYS:
+        needs = [
+            cells.need(model, method, recipe, seq_len=length) if not context or length <= context else None
+            for length in LENGTHS
+        ]
+        if any(needs):
+            rows.append((method, recipe, needs))
+    return rows
