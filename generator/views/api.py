@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..dataset import Dataset
-from ..estimate_command import build_estimator, publish_coefficients
+from ..estimate_command import publish_coefficients
 from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
+from .cells import cells_of
 from .picker_data import evidence_by_task, picker_document
 
 PUBLISHED: dict[str, type[Record]] = {
@@ -26,15 +27,13 @@ VERSION = "1.0.0"
 
 def files(dataset: Dataset) -> Mapping[str, bytes]:
     """Every file of the API: path → JSON bytes."""
-    catalog, evidence = dataset.catalog, evidence_by_task(dataset)
+    evidence = evidence_by_task(dataset)
     documents: dict[str, Any] = {
         "models.json": [record(row) for row in dataset.models.to_dict("records")],
         "gpus.json": [gpu.model_dump() for gpu in dataset.catalog.gpus.values()],
         "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
         "picker.json": picker_document(dataset, evidence),
-        "coefficients.json": publish_coefficients(
-            build_estimator(dataset.hub.values(), catalog.gpus.values(), dataset.runs, dataset.root / "catalog")
-        ),
+        "coefficients.json": publish_coefficients(cells_of(dataset).estimator),
         "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
     }
     for model in dataset.catalog.models.values():

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 
 from ...dataset import Dataset
 from ..page import Page
-from . import conclusions, data, gpu_list, home, methods, model_list, models, scenarios, sizes
+from . import conclusions, data, gpu, gpu_list, home, methods, model_list, models, scenarios, sizes
 
 SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     home.pages,
     model_list.pages,
     models.pages,
     gpu_list.pages,
+    gpu.pages,
     methods.pages,
     sizes.pages,
     scenarios.pages,
