@@ -1,0 +1,398 @@
+"""Corrects the estimate by measurement, and says how wrong it still is. ``python -m generator fit`` writes
+``catalog/calibration.json``; the same inputs always give the same file.
+
+*Memory.* Per recipe × method × checkpointing, four numbers correct the rows of ``estimate``: bytes per logit and a
+factor on everything else per token where the loss is the peak; a factor on the bytes per token and bytes per hidden
+unit and token where a layer is. They are fitted by ridge regression of the relative error towards no correction, on
+runs that are not held out. A set with fewer than four such runs takes the correction of its nearest relative.
+*Smallest cap and reserved memory* are the allocated peak times the median measured ratio. *Speed*: five figures per
+card (matrix and attention rates, bandwidth, seconds per kernel launch, tokens at which products run at half rate) by
+pattern search on the median relative error, and one factor per set. Cards that were not measured take the fitted
+shares of their published rates.
+
+*Intervals* are conformal: every model is left out in turn, everything is fitted on the others, and the 90 % quantile
+(with the finite-sample correction) of the absolute log errors on the model left out is the half-width. *Errors* are
+published on the hold-out alone, which no step above has seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
+from .estimate_answer import build_coefficients, correct_rows, read_json
+from .records import GpuEntry, HubFacts, Run
+
+LEAST_RUNS = 4
+RIDGE = 0.002
+FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
+            "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
+
+
+def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
+    """Complete single-card runs of models and sets that have coefficients, in a fixed order."""
+    found = [
+        run
+        for run in runs
+        if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes and run.hub_id in table.models
+        and table.set_index(run.case) in table.architectures[table.models[run.hub_id]].cells
+    ]  # fmt: skip
+    return sorted(found, key=lambda run: run.id)
+
+
+def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture, Cell]:
+    architecture = table.architectures[table.models[run.hub_id]]
+    index = table.set_index(run.case)
+    return table.sets[index], architecture, architecture.cells[index]
+
+
+def _row_values(entry: CoefficientSet, architecture: Architecture, cell: Cell, run: Run) -> list[float]:
+    """Bytes of every row, each evaluated alone."""
+    return [
+        evaluate(entry, architecture, Cell((row,), cell.speed, cell.basis), run.case).allocated for row in cell.rows
+    ]
+
+
+def fit_rows(base: Coefficients, runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Set id → [bytes per logit, factor, factor, bytes per hidden unit, constant bytes] (see ``correct_rows``)."""
+    by_set: dict[str, list[Run]] = {}
+    for run in runs:
+        by_set.setdefault(locate(base, run)[0].id, []).append(run)
+    found: dict[str, list[float]] = {}
+    for name, members in sorted(by_set.items()):
+        if len(members) < LEAST_RUNS:
+            continue
+        values = [0.0, 0.0, 0.0, 0.0, 0.0]
+        for _ in range(6):
+            matrix, target = [], []
+            for run in members:
+                entry, architecture, cell = locate(base, run)
+                rows = tuple(correct_rows(row, values, entry, architecture) for row in cell.rows)
+                sizes = _row_values(entry, architecture, Cell(rows, cell.speed, cell.basis), run)
+                index = max(range(len(sizes)), key=sizes.__getitem__)
+                row = cell.rows[index]
+                measured = float(run.peak_allocated_bytes or 1)
+                plain = _row_values(entry, architecture, cell, run)[index]
+                tokens = run.case.micro_batch * (run.case.seq_len + entry.virtual_tokens)
+                per_token = row[2] * ROW_UNITS[2]
+                logits = architecture.vocab * float(tokens)
+                hidden = architecture.hidden * float(tokens)
+                rest = (per_token - architecture.vocab * entry.logit_bytes) * tokens
+                loss = not row[6] and entry.logit_bytes
+                features = [logits, rest, 0, 0] if loss else [0, 0, per_token * tokens, hidden]
+                matrix.append([value / measured for value in (*features, 64.0 * 1024**2)])
+                target.append((measured - plain) / measured)
+            x, y = np.array(matrix), np.array(target)
+            scale = np.array([1.0, 0.3, 0.3, 10.0, 3.0])
+            xs = x * scale
+            solved = np.linalg.solve(xs.T @ xs + RIDGE * np.eye(5), xs.T @ y)
+            fresh = [float(v) for v in solved * scale]
+            if max(abs(a - b) for a, b in zip(fresh, values, strict=True)) < 1e-6:
+                break
+            values = fresh
+        values[4] *= 64.0 * 1024**2
+        found[name] = [float(f"{v:.5g}") for v in values]
+    return found
+
+
+def borrow(fitted: Mapping[str, Any], ids: Iterable[str]) -> dict[str, Any]:
+    """Every set's own fit, or that of its nearest relative of the same recipe and checkpointing."""
+    found = {}
+    for name in ids:
+        recipe, method, checkpointing = name.split("/")
+        for candidate in (method, *FALLBACK[method]):
+            if f"{recipe}/{candidate}/{checkpointing}" in fitted:
+                found[name] = fitted[f"{recipe}/{candidate}/{checkpointing}"]
+                break
+    return found
+
+
+def fit_ratios(runs: Sequence[Run], base: Coefficients, field: str) -> dict[str, float]:
+    """Set id → median of ``field`` over the allocated peak; sets without such runs take their recipe's median."""
+    by_set: dict[str, list[float]] = {}
+    for run in runs:
+        value = getattr(run, field)
+        if value and run.peak_allocated_bytes:
+            by_set.setdefault(locate(base, run)[0].id, []).append(value / run.peak_allocated_bytes)
+    own = {name: median(values) for name, values in by_set.items() if len(values) >= 2}
+    everything = [value for values in by_set.values() for value in values]
+    found = {}
+    for entry in base.sets:
+        recipe, _, checkpointing = entry.id.split("/")
+        like = [v for n, values in by_set.items() for v in values if n.startswith(recipe) and n.endswith(checkpointing)]
+        known = own.get(entry.id) or borrow(own, [entry.id]).get(entry.id)
+        if known or like or everything:
+            found[entry.id] = known or median(like or everything)
+    return found
+
+
+def pattern_search(
+    cost: Callable[[Sequence[float]], float], start: Sequence[float], rounds: int = 60
+) -> tuple[list[float], float]:
+    """Minimise over positive numbers by multiplicative steps; deterministic."""
+    best, value, step = list(start), cost(start), 0.4
+    for _ in range(rounds):
+        improved = False
+        for index in range(len(best)):
+            for sign in (1, -1):
+                trial = list(best)
+                trial[index] *= math.exp(sign * step)
+                other = cost(trial)
+                if other < value - 1e-12:
+                    best, value, improved = trial, other, True
+        if not improved:
+            step *= 0.5
+            if step < 0.003:
+                break
+    return best, value
+
+
+def _speed_terms(base: Coefficients, run: Run) -> tuple[float, ...]:
+    entry, _, cell = locate(base, run)
+    seq = run.case.seq_len + entry.virtual_tokens
+    tokens = run.case.micro_batch * float(seq)
+    s = [value * unit for value, unit in zip(cell.speed, SPEED_UNITS, strict=True)]
+    return s[0] * tokens, s[0], s[1] * tokens * seq, s[2] + s[3] * tokens, s[4]
+
+
+def fit_speed(base: Coefficients, runs: Sequence[Run]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """GPU id → [matmul, attention, bandwidth, launch seconds, ramp tokens], and a factor for every set."""
+    timed = [run for run in runs if run.step_seconds]
+    figures: dict[str, list[float]] = {}
+    factors: dict[str, float] = {}
+    for gpu in sorted({run.gpu for run in timed}):
+        mine = [run for run in timed if run.gpu == gpu]
+        if len(mine) < 10:
+            continue
+        names = sorted({locate(base, run)[0].id for run in mine})
+        terms = np.array([_speed_terms(base, run) for run in mine])
+        seconds = np.array([run.step_seconds for run in mine], dtype=float)
+        which = np.array([names.index(locate(base, run)[0].id) for run in mine])
+
+        def errors(p: Sequence[float], f: Any, t: Any = terms, s: Any = seconds) -> Any:
+            busy = (t[:, 0] + t[:, 1] * p[4]) / p[0] + t[:, 2] / p[1] + t[:, 3] / p[2]
+            return np.log(((busy * f) ** 4 + (t[:, 4] * p[3]) ** 4) ** 0.25 / s)
+
+        factor = np.ones(len(names))
+        point: list[float] = [6e14, 3.5e14, 2.4e12, 6e-6, 300.0]
+        for _ in range(4):
+
+            def cost(p: Sequence[float], f: Any = factor, w: Any = which, e: Any = errors) -> float:
+                return float(np.mean(np.abs(e(p, f[w]))))
+
+            point, _ = pattern_search(cost, point)
+            for index in range(len(names)):
+                own = which == index
+                bias = float(np.median(errors(point, factor[which])[own])) if own.sum() >= 3 else 0.0
+                factor[index] = min(max(factor[index] * math.exp(-0.8 * bias), 0.5), 2.0)
+        figures[gpu] = [float(f"{v:.4g}") for v in point]
+        if not factors:
+            factors = {name: float(f"{factor[i]:.4g}") for i, name in enumerate(names)}
+    return figures, borrow(factors, [entry.id for entry in base.sets])
+
+
+def fit_values(base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]) -> dict[str, Any]:
+    """Everything but the intervals, from ``runs``, none of which may be held out."""
+    assert not any(run.holdout for run in runs)
+    ids = [entry.id for entry in base.sets]
+    rows = borrow(fit_rows(base, runs), ids)
+    caps, reserves = fit_ratios(runs, base, "min_cap_bytes"), fit_ratios(runs, base, "peak_reserved_bytes")
+    figures, factors = fit_speed(base, runs)
+    sets: dict[str, dict[str, Any]] = {}
+    for name in ids:
+        values: dict[str, Any] = {}
+        if name in rows:
+            values["rows"] = rows[name]
+        if name in caps:
+            values["cap"] = [0.0, float(f"{max(caps[name], 1.0):.5g}"), 0.0]
+        if name in reserves:
+            values["reserved"] = [0.0, float(f"{max(reserves[name], 1.0):.5g}"), 0.0]
+        if name in factors:
+            values["speed_factor"] = factors[name]
+        sets[name] = values
+    found: dict[str, Any] = {"sets": sets, "gpus": {}, "shares": {}}
+    for gpu, (matmul, attention, bandwidth, launch, ramp) in figures.items():
+        contexts = [run.context_bytes for run in runs if run.gpu == gpu and run.context_bytes]
+        found["gpus"][gpu] = {
+            "context_bytes": float(median(contexts)) if contexts else 0.6 * 1024**3,
+            "matmul_flops": matmul, "attention_flops": attention, "bandwidth": bandwidth,
+            "launch_seconds": launch, "ramp_tokens": ramp,
+        }  # fmt: skip
+        entry = gpus.get(gpu)
+        if entry and entry.bf16_dense_tflops and entry.bandwidth_gb_s and not found["shares"]:
+            peak = entry.bf16_dense_tflops * 1e12
+            found["shares"] = {
+                "matmul": float(f"{matmul / peak:.4g}"), "attention": float(f"{attention / peak:.4g}"),
+                "bandwidth": float(f"{bandwidth / entry.bandwidth_gb_s / 1e9:.4g}"), "launch_seconds": launch,
+                "ramp_tokens": ramp, "context_bytes": found["gpus"][gpu]["context_bytes"],
+            }  # fmt: skip
+    return found
+
+
+def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """One record per run: what was estimated, what was measured (bytes; tokens per second), the relative errors."""
+    found = []
+    for run in runs:
+        entry, architecture, cell = locate(table, run)
+        answer = evaluate(entry, architecture, cell, run.case, table.gpus.get(run.gpu))
+        rate = run.case.micro_batch * run.case.seq_len / answer.step_seconds if answer.step_seconds else None
+        record: dict[str, Any] = {
+            "run": run.id, "model": run.hub_id, "recipe": run.case.recipe, "method": run.case.method, "gpu": run.gpu,
+            "checkpointing": run.case.gradient_checkpointing, "micro_batch": run.case.micro_batch,
+            "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
+        }  # fmt: skip
+        pairs = (
+            ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
+            ("reserved", answer.reserved, run.peak_reserved_bytes), ("speed", rate, run.tokens_per_second),
+        )  # fmt: skip
+        bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
+        for name, value, measured in pairs:
+            if value and measured:
+                low, high = bands.get(name, (0.0, math.inf))
+                record[name] = {
+                    "estimated": value, "measured": measured, "error": value / measured - 1,
+                    "inside": value * low <= measured <= value * high,
+                }  # fmt: skip
+        found.append(record)
+    return found
+
+
+def conformal(errors: Sequence[float], level: float = 0.9) -> float:
+    """Half-width in log units that covers ``level`` of exchangeable errors (split conformal)."""
+    ordered = sorted(abs(error) for error in errors)
+    return ordered[min(len(ordered) - 1, math.ceil(level * (len(ordered) + 1)) - 1)]
+
+
+def fit(
+    facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[Run], traces: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The calibration: values, intervals and, on the hold-out, the bounds that tests enforce."""
+    base, _ = build_coefficients(facts, gpus.values(), None, traces)
+    known = usable(runs, base)
+    train = [run for run in known if not run.holdout]
+    values = fit_values(base, train, gpus)
+    logs: dict[str, dict[str, list[float]]] = {}
+    for model in sorted({run.hub_id for run in train}):
+        others = fit_values(base, [run for run in train if run.hub_id != model], gpus)
+        table, _ = build_coefficients(facts, gpus.values(), others, traces)
+        for record in errors_of(table, [run for run in train if run.hub_id == model]):
+            group = logs.setdefault(record["set"], {})
+            for name in ("allocated", "cap", "reserved", "speed"):
+                if name in record:
+                    group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
+    for name, entry in values["sets"].items():
+        bands = {}
+        recipe, _, checkpointing = name.split("/")
+        for quantity in ("allocated", "cap", "reserved", "speed"):
+            own = logs.get(name, {}).get(quantity, [])
+            if len(own) < 8:
+                own = [
+                    error for other, group in logs.items() for error in group.get(quantity, [])
+                    if other.startswith(recipe) and other.endswith("/" + checkpointing)
+                ]  # fmt: skip
+            if len(own) >= 8:
+                width = max(conformal(own), 0.005)
+                bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
+        entry["bands"] = {basis: bands for basis in ("estimated", "closed", "interpolated")}
+    values["runs"] = {"fitted": len(train), "held_out": len(known) - len(train)}
+    table, _ = build_coefficients(facts, gpus.values(), values, traces)
+    values["bounds"] = summarise(errors_of(table, [run for run in known if run.holdout]))
+    return values
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Median, 95th percentile and worst absolute error and the share inside the interval, per quantity."""
+    found = {}
+    for name in ("allocated", "cap", "reserved", "speed"):
+        own = [record[name] for record in records if name in record]
+        if own:
+            errors = sorted(abs(item["error"]) for item in own)
+            found[name] = {
+                "count": len(own),
+                "median": round(median(errors), 5),
+                "p95": round(float(np.quantile(errors, 0.95)), 5),
+                "worst": round(errors[-1], 5),
+                "inside": round(sum(item["inside"] for item in own) / len(own), 4),
+            }
+    return found
+
+
+def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
+    """Plain data of the accuracy page: errors on the hold-out by method, recipe, family size, GPU, and the worst ten."""
+    records = errors_of(table, [run for run in usable(runs, table) if run.holdout])
+    measured = {run.hub_id for run in runs if run.status == "ok" and not run.holdout}
+
+    def size(record: Mapping[str, Any]) -> str:
+        billions = record["parameters"] / 1e9
+        return "< 2 B" if billions < 2 else "2–6 B" if billions < 6 else "6–10 B" if billions < 10 else "> 10 B"
+
+    groups: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "method": lambda r: r["method"], "recipe": lambda r: r["recipe"], "gpu": lambda r: r["gpu"], "size": size,
+        "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
+        "known": lambda r: "measured" if r["model"] in measured else "config_only",
+    }  # fmt: skip
+    tables = {}
+    for name, key in groups.items():
+        parts: dict[str, list[Mapping[str, Any]]] = {}
+        for record in records:
+            parts.setdefault(key(record), []).append(record)
+        tables[name] = {part: summarise(members) for part, members in sorted(parts.items())}
+    worst = sorted((r for r in records if "allocated" in r), key=lambda r: -abs(r["allocated"]["error"]))[:10]
+    return {
+        "overall": summarise(records),
+        "by": tables,
+        "worst": [{**record, "reason": explain(record, measured)} for record in worst],
+        "records": records,
+    }
+
+
+def explain(record: Mapping[str, Any], measured: set[str]) -> str:
+    """Why a cell is off, as far as its own figures tell; an id that pages turn into words."""
+    if record["model"] not in measured:
+        return "model_not_measured"
+    if not record["checkpointing"]:
+        return "activations_without_checkpointing"
+    if record["micro_batch"] * record["seq_len"] <= 1024:
+        return "fixed_temporaries_weigh_more_in_small_steps"
+    return "peak_between_two_phases"
+
+
+def write_calibration(values: Mapping[str, Any], path: Path) -> None:
+    """Write the file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path)
+
+
+def run_fit(arguments: Any) -> int:
+    from .dataset import load_dataset
+
+    dataset, problems = load_dataset(arguments.root)
+    for problem in problems:
+        print(problem)
+    if problems:
+        return 1
+    traces = read_json(arguments.root / "catalog" / "traces.json")
+    values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs, traces)
+    write_calibration(values, arguments.root / "catalog" / "calibration.json")
+    print(f"{values['runs']['fitted']} runs fitted, {values['runs']['held_out']} held out")
+    for name, figures in values["bounds"].items():
+        print(name, ", ".join(f"{key} {value}" for key, value in figures.items()))
+    return 0
+
+
+def register(commands: Any) -> None:
+    """Add ``fit`` to the command line."""
+    command = commands.add_parser("fit", help="fit the estimate to the measured runs; writes catalog/calibration.json")
+    command.set_defaults(run=run_fit)
