@@ -327,7 +327,7 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
 
 
 def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
-    """Plain data of the accuracy page: errors on the hold-out by method, recipe, family size, GPU, and the worst ten."""
+    """Plain data of the accuracy page: errors on the hold-out by method, recipe, size and GPU, and the worst ten."""
     records = errors_of(table, [run for run in usable(runs, table) if run.holdout])
     measured = {run.hub_id for run in runs if run.status == "ok" and not run.holdout}
 

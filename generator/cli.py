@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from .calibrate import register as register_fit
 from .checks import find_problems
 from .dataset import load_dataset
 from .estimate_command import register as register_estimate
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=check)
 
     register_estimate(commands)
+    register_fit(commands)
     return top
 
 

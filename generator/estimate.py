@@ -22,7 +22,7 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    reserved: [constant, factor, per logit byte], cap: the same for min_cap,
                    target_bytes (per untargeted input and token), speed_factor,
                    bands: {basis: {allocated|cap|reserved|speed: [low, high]}}}
-    architectures  list of {layers, vocab, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
+    architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
                    linears: {module name: [parameters per rank, inputs], both summed over layers},
                    cells: {set index: [rows, speed, basis]}}
                    row = [fixed, per_rank, per_token, per_rank_token, per_pair, per_chunk, gradients alive 0|1]
@@ -94,6 +94,7 @@ class Architecture:
 
     layers: int
     vocab: int
+    hidden: int
     chunks: int
     parameters: int
     per_rank: int
@@ -271,7 +272,7 @@ _SET_FIELDS = (
     "id", "weights", "trained", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "logit_bytes",
     "virtual_tokens", "target_bytes", "speed_factor",
 )  # fmt: skip
-_ARCHITECTURE_FIELDS = ("layers", "vocab", "chunks", "parameters", "per_rank", "prompt")
+_ARCHITECTURE_FIELDS = ("layers", "vocab", "hidden", "chunks", "parameters", "per_rank", "prompt")
 
 
 def _short(value: float) -> float | int:

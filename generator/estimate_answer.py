@@ -22,6 +22,7 @@ from .estimate import (
     CoefficientSet,
     GpuFigures,
     NotEstimable,
+    Row,
     evaluate,
 )
 from .estimate_closed import approximate, make_sets, supports
@@ -91,6 +92,7 @@ def build_coefficients(
 ) -> tuple[Coefficients, dict[str, Shape]]:
     """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry."""
     sets = calibrate_sets(make_sets(), calibration or {})
+    fitted = (calibration or {}).get("sets", {})
     architectures: list[Architecture] = []
     index_of: dict[str, int] = {}
     models: dict[str, int] = {}
@@ -106,11 +108,27 @@ def build_coefficients(
             entry = approximate(shape, sets)
             traced = traced_cells(traces or {}, sets, key)
             cells = {**entry.cells, **{i: cell for i, cell in traced.items() if supports(shape, sets[i].id)}}
+            for i, cell in cells.items():
+                if values := fitted.get(sets[i].id, {}).get("rows"):
+                    rows = tuple(correct_rows(row, values, sets[i], entry) for row in cell.rows)
+                    cells[i] = replace(cell, rows=rows)
             architectures.append(replace(entry, cells=cells))
         models[item.hub_id] = index_of[key]
         shapes[item.hub_id] = shape
     figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
     return Coefficients(sets, tuple(architectures), models, figures), shapes
+
+
+def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, architecture: Architecture) -> Row:
+    """One row with the fitted correction (``calibrate.fit_rows``) folded in."""
+    per_token = row[2] * ROW_UNITS[2]
+    if not row[6] and entry.logit_bytes:
+        rest = per_token - architecture.vocab * entry.logit_bytes
+        per_token += values[0] * architecture.vocab + values[1] * rest
+    else:
+        per_token += values[2] * per_token + values[3] * architecture.hidden
+    fixed = row[0] + values[4] / ROW_UNITS[0]
+    return (float(round(fixed)), row[1], float(round(max(per_token, 0.0) / ROW_UNITS[2])), *row[3:])
 
 
 def shape_key(shape: Shape) -> str:
@@ -125,7 +143,7 @@ def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any
     fitted = calibration.get("sets", {})
     changed = []
     for entry in sets:
-        values = dict(fitted.get(entry.id, {}))
+        values = {name: value for name, value in fitted.get(entry.id, {}).items() if name != "rows"}
         for name in ("cap", "reserved"):
             if name in values:
                 values[name] = tuple(values[name])

@@ -242,7 +242,7 @@ def approximate(shape: Shape, sets: tuple[CoefficientSet, ...]) -> Architecture:
             old = linears.get(x.name, (0, 0))
             linears[x.name] = (old[0] + x.inputs + x.outputs, old[1] + x.inputs)
     return Architecture(
-        len(shape.layers), shape.vocab, -(-shape.vocab // shape.hidden), shape.text_parameters,
+        len(shape.layers), shape.vocab, shape.hidden, -(-shape.vocab // shape.hidden), shape.text_parameters,
         shape.lora_parameters_per_rank(), VIRTUAL_TOKENS * shape.hidden,
         {kind: float(-(-value // ROW_UNITS[0])) for kind, value in weights.items()}, linears, cells,
     )  # fmt: skip
