@@ -7,8 +7,8 @@
 // State lives in the address (?family=qwen3&sort=downloads.desc&q=…), so that a view can be sent to someone.
 
 const words = document.documentElement.lang.startsWith("zh")
-  ? { more: (name) => `${name}：更多数据`, count: (n, all) => `${n} / ${all} 行` }
-  : { more: (name) => `${name}: more figures`, count: (n, all) => `${n} of ${all} rows` };
+  ? { more: (name) => `${name}：更多数据`, count: (n, all) => `${n} / ${all} 行`, filters: "筛选" }
+  : { more: (name) => `${name}: more figures`, count: (n, all) => `${n} of ${all} rows`, filters: "Filters" };
 const collator = new Intl.Collator(document.documentElement.lang, { numeric: true, sensitivity: "base" });
 
 /** Value that a row is sorted by in one column: `data-v` where given, else the cell's text; null = unknown. */
@@ -168,6 +168,15 @@ function enhance(table) {
 
   if (tools) {
     tools.hidden = false;
+    if (tools.querySelector(".chips")) {
+      const toggle = document.createElement("button");
+      toggle.type = "button";
+      toggle.className = "chip tools-toggle";
+      toggle.textContent = words.filters;
+      toggle.setAttribute("aria-expanded", "false");
+      tools.querySelector(".chips").before(toggle);
+      toggle.addEventListener("click", () => toggle.setAttribute("aria-expanded", String(tools.classList.toggle("is-open"))));
+    }
     const given = new URL(location.href).searchParams;
     for (const [key, wanted] of filters) {
       for (const value of (given.get(key) ?? "").split(" ").filter(Boolean)) {
