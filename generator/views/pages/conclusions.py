@@ -121,7 +121,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         title=Text(zh="数字怎么来的", en="How the figures are made"),
         description=Text(
             zh="本站每个数字的来历：三种显存口径、估算公式、什么是实测、什么是估算、什么来自 Hub、局限、如何引用和参与。",
-            en="Where every figure comes from: three tiers of memory, the formula of the estimate, what is measured, estimated, fetched or cited, limits, how to cite and contribute.",
+            en="Where every figure comes from: tiers of memory, the formula of the estimate, what is measured, estimated, fetched or cited, limits, how to cite.",
         ),
         context={
             "runs": len(runs),

@@ -99,7 +99,7 @@ def clip(text: str, limit: int) -> str:
         return text
     cut = text[: limit - 1]
     for stop in ("。", "；", "，", ". ", "; ", ", ", " "):
-        if (at := cut.rfind(stop)) > limit // 2:
+        if (at := cut.rfind(stop)) >= limit // 2:
             cut = cut[:at]
             break
     return cut.rstrip("，；。,;. ") + "…"
