@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 
 from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
-from .estimate_answer import build_coefficients, correct_rows, read_json
+from .estimate_answer import build_coefficients, correct_rows
 from .records import GpuEntry, HubFacts, Run
 
 LEAST_RUNS = 4
-RIDGE = 0.002
+RIDGE = 0.0003
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
 
@@ -272,18 +272,16 @@ def conformal(errors: Sequence[float], level: float = 0.9) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(level * (len(ordered) + 1)) - 1)]
 
 
-def fit(
-    facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[Run], traces: Mapping[str, Any]
-) -> dict[str, Any]:
+def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[Run]) -> dict[str, Any]:
     """The calibration: values, intervals and, on the hold-out, the bounds that tests enforce."""
-    base, _ = build_coefficients(facts, gpus.values(), None, traces)
+    base, _ = build_coefficients(facts, gpus.values(), None)
     known = usable(runs, base)
     train = [run for run in known if not run.holdout]
     values = fit_values(base, train, gpus)
     logs: dict[str, dict[str, list[float]]] = {}
     for model in sorted({run.hub_id for run in train}):
         others = fit_values(base, [run for run in train if run.hub_id != model], gpus)
-        table, _ = build_coefficients(facts, gpus.values(), others, traces)
+        table, _ = build_coefficients(facts, gpus.values(), others)
         for record in errors_of(table, [run for run in train if run.hub_id == model]):
             group = logs.setdefault(record["set"], {})
             for name in ("allocated", "cap", "reserved", "speed"):
@@ -304,7 +302,7 @@ def fit(
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
         entry["bands"] = {basis: bands for basis in ("estimated", "closed", "interpolated")}
     values["runs"] = {"fitted": len(train), "held_out": len(known) - len(train)}
-    table, _ = build_coefficients(facts, gpus.values(), values, traces)
+    table, _ = build_coefficients(facts, gpus.values(), values)
     values["bounds"] = summarise(errors_of(table, [run for run in known if run.holdout]))
     return values
 
@@ -383,8 +381,7 @@ def run_fit(arguments: Any) -> int:
         print(problem)
     if problems:
         return 1
-    traces = read_json(arguments.root / "catalog" / "traces.json")
-    values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs, traces)
+    values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs)
     write_calibration(values, arguments.root / "catalog" / "calibration.json")
     print(f"{values['runs']['fitted']} runs fitted, {values['runs']['held_out']} held out")
     for name, figures in values["bounds"].items():

@@ -1,9 +1,8 @@
 """The memory and speed of a training step as a short sum, evaluated alike in Python and in the browser.
 
-Everything hard (architecture, dtypes, adapters, optimiser states, checkpointing, kernels) is done before, by tracing
-the modeling code (``trace.py``) or, where that was not done, in closed form (``estimate_closed.py``), and corrected
-by measurement (``calibrate.py``). What is left are *rows*. Each row is one moment of a step at which memory can peak;
-the peak is the largest row:
+Everything hard (architecture, dtypes, adapters, optimiser states, checkpointing, kernels) is done before, in closed
+form (``estimate_closed.py``), and corrected by measurement (``calibrate.py``). What is left are *rows*. Each row is one
+moment of a step at which memory can peak; the peak is the largest row:
 
     row   = fixed·u0 + per_rank·u1·rank + per_token·u2·T + per_rank_token·u3·rank·T
             + per_pair·u4·micro_batch·seq² + per_chunk·u5·chunk

@@ -25,7 +25,7 @@ from .estimate import (
     Row,
     evaluate,
 )
-from .estimate_closed import approximate, make_sets, supports
+from .estimate_closed import approximate, make_sets
 from .records import GIB, Case, Estimate, Fit, GpuEntry, HubFacts, Range, Run
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -73,22 +73,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def traced_cells(traces: Mapping[str, Any], sets: Sequence[CoefficientSet], key: str) -> dict[int, Cell]:
-    """Cells that ``trace`` wrote for one architecture."""
-    found = traces.get("architectures", {}).get(key, {}).get("cells", {})
-    return {
-        index: Cell(tuple(tuple(map(float, row)) for row in rows), tuple(map(float, speed)), 0)  # type: ignore[misc, arg-type]
-        for index, entry in enumerate(sets)
-        if entry.id in found
-        for rows, speed in [found[entry.id]]
-    }
-
-
 def build_coefficients(
     facts: Iterable[HubFacts],
     gpus: Iterable[GpuEntry],
     calibration: Mapping[str, Any] | None = None,
-    traces: Mapping[str, Any] | None = None,
 ) -> tuple[Coefficients, dict[str, Shape]]:
     """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry."""
     sets = calibrate_sets(make_sets(), calibration or {})
@@ -106,8 +94,7 @@ def build_coefficients(
         if key not in index_of:
             index_of[key] = len(architectures)
             entry = approximate(shape, sets)
-            traced = traced_cells(traces or {}, sets, key)
-            cells = {**entry.cells, **{i: cell for i, cell in traced.items() if supports(shape, sets[i].id)}}
+            cells = dict(entry.cells)
             for i, cell in cells.items():
                 if values := fitted.get(sets[i].id, {}).get("rows"):
                     rows = tuple(correct_rows(row, values, sets[i], entry) for row in cell.rows)
@@ -160,9 +147,14 @@ class Estimator:
     """Estimates for every model of the catalog, on every card."""
 
     def __init__(
-        self, table: Coefficients, runs: Sequence[Run] = (), shapes: Mapping[str, Shape] | None = None
+        self,
+        table: Coefficients,
+        runs: Sequence[Run] = (),
+        shapes: Mapping[str, Shape] | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.table = table
+        self.calibration = dict(calibration or {})
         self.shapes = dict(shapes or {})
         self._runs = {
             case_key(run.hub_id, run.case, run.gpu): run
@@ -212,7 +204,7 @@ class Estimator:
         bands = entry.bands[BASES[cell.basis]]
         run = self._runs.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
         basis = "interpolated" if BASES[cell.basis] == "interpolated" else "estimated"
-        note = f"{'shapes alone' if BASES[cell.basis] == 'closed' else 'traced modeling code'}, {entry.id}"
+        note = f"shapes from config.json, {entry.id}"
         if gpu_count > 1:
             note += f"; FSDP over {gpu_count} cards by formula, not measured"
             bands = {name: (1 - 2 * (1 - low), 1 + 2 * (high - 1)) for name, (low, high) in bands.items()}

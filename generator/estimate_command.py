@@ -25,11 +25,10 @@ QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "min_cap_bytes", "n
 def build_estimator(
     facts: Iterable[HubFacts], gpus: Iterable[GpuEntry], runs: Sequence[Run] = (), catalog: Path | None = None
 ) -> Estimator:
-    """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (calibration and traces)."""
+    """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (it holds calibration.json)."""
     calibration = read_json(catalog / "calibration.json") if catalog else {}
-    traces = read_json(catalog / "traces.json") if catalog else {}
-    table, shapes = build_coefficients(facts, gpus, calibration, traces)
-    return Estimator(table, runs, shapes)
+    table, shapes = build_coefficients(facts, gpus, calibration)
+    return Estimator(table, runs, shapes, calibration)
 
 
 def publish_coefficients(estimator: Estimator) -> dict[str, Any]:
@@ -84,8 +83,8 @@ class CaseReader:
             if not isinstance(config, dict):
                 raise ValueError("config: expected a config.json object")
             describe(config)
-            table, shapes = build_coefficients([HubFacts(hub_id=CONFIG_ID, config=config)], self.gpus.values())
-            table = type(table)(table.sets, table.architectures, table.models, estimator.table.gpus)
+            facts = [HubFacts(hub_id=CONFIG_ID, config=config)]
+            table, shapes = build_coefficients(facts, self.gpus.values(), estimator.calibration)
             estimator, hub_id = Estimator(table, (), shapes), CONFIG_ID
         else:
             hub_id = self.models.get(str(hub_id), hub_id)

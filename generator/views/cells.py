@@ -52,9 +52,9 @@ class Cells:
         """Coefficients of the catalog's models, corrected by the committed fit where there is one."""
         folder = self.dataset.root / "catalog"
         facts = [self.dataset.facts(model) for model in self.dataset.catalog.models.values()]
-        calibration, traces = read_json(folder / "calibration.json"), read_json(folder / "traces.json")
-        table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration, traces)
-        return Estimator(table, self.dataset.runs, shapes)
+        calibration = read_json(folder / "calibration.json")
+        table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration)
+        return Estimator(table, self.dataset.runs, shapes, calibration)
 
     @cached_property
     def _measured(self) -> Mapping[tuple[str, Case], Run]:

@@ -1,0 +1,136 @@
+"""The fit finds a known correction, never reads the hold-out, and gives the same file twice."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from generator.calibrate import accuracy, fit, pattern_search, usable
+from generator.dataset import load_dataset
+from generator.estimate import evaluate
+from generator.estimate_answer import build_coefficients, correct_rows, read_json
+from generator.records import Case, HubFacts, Run
+from generator.runs import read_runs
+
+from .test_estimate import H100, QWEN
+
+ROOT = Path(__file__).parents[1]
+SLACK = 1.02
+"""The published hold-out errors are reproduced exactly; this only forgives the last digits."""
+
+
+def configs() -> list[HubFacts]:
+    sizes = ((896, 4864, 14, 2), (2048, 11008, 16, 2), (3584, 18944, 28, 4), (5120, 13824, 40, 8))
+    return [
+        HubFacts(
+            hub_id=f"test/qwen-{h}",
+            config={
+                **QWEN,
+                "hidden_size": h,
+                "intermediate_size": f,
+                "num_attention_heads": a,
+                "num_key_value_heads": k,
+            },
+        )
+        for h, f, a, k in sizes
+    ]
+
+
+def make_runs(facts: Sequence[HubFacts]) -> list[Run]:
+    """Runs as a card would give them whose logits cost 2 bytes more and whose layers cost a tenth more."""
+    table, _ = build_coefficients(facts, [H100])
+    runs = []
+    for number, item in enumerate(facts):
+        architecture = table.architectures[table.models[item.hub_id]]
+        for method in ("lora", "qlora"):
+            for checkpointing in (True, False):
+                for micro_batch, seq_len in ((1, 512), (1, 1024), (4, 2048), (2, 4096), (1, 3000)):
+                    case = Case(
+                        method=method, gradient_checkpointing=checkpointing, micro_batch=micro_batch, seq_len=seq_len  # type: ignore[arg-type]
+                    )  # fmt: skip
+                    index = table.set_index(case)
+                    cell, entry = architecture.cells[index], table.sets[index]
+                    rows = tuple(correct_rows(row, (2.0, 0.1, 0.1, 0.0, 0.0), entry, architecture) for row in cell.rows)
+                    true = type(cell)(rows, cell.speed, cell.basis)
+                    answer = evaluate(entry, architecture, true, case, table.gpus[H100.id])
+                    assert answer.step_seconds
+                    seconds = answer.step_seconds * 1.25
+                    runs.append(
+                        Run(
+                            id=f"{number}-{method}-{checkpointing}-{micro_batch}-{seq_len}", hub_id=item.hub_id,
+                            config_sha256=None, stands_for=None, case=case, gpu=H100.id, gpu_count=1, sharding=None,
+                            status="ok", reason=None, holdout=seq_len == 3000, extrapolated=False,
+                            peak_allocated_bytes=round(answer.allocated),
+                            peak_reserved_bytes=round(answer.allocated * 1.08), process_bytes=None,
+                            context_bytes=600 << 20, min_cap_bytes=round(answer.allocated * 1.04),
+                            load_peak_bytes=None, breakdown_bytes=None, step_seconds=seconds,
+                            tokens_per_second=micro_batch * seq_len / seconds, tflops_per_second=None, mfu=None,
+                            environment={}, date=date(2026, 11, 24),
+                        )
+                    )  # fmt: skip
+    return runs
+
+
+@pytest.fixture(scope="module")
+def facts() -> list[HubFacts]:
+    return configs()
+
+
+@pytest.fixture(scope="module")
+def runs(facts: list[HubFacts]) -> list[Run]:
+    return make_runs(facts)
+
+
+def test_the_fit_finds_the_known_correction(facts: list[HubFacts], runs: list[Run]) -> None:
+    values = fit(facts, {H100.id: H100}, runs)
+    bounds = values["bounds"]
+    assert bounds["allocated"]["worst"] < 0.02
+    assert bounds["cap"]["worst"] < 0.02
+    assert bounds["speed"]["median"] < 0.06
+    assert values["sets"]["stock/lora/on"]["cap"][1] == pytest.approx(1.04, abs=1e-3)
+    assert values["gpus"][H100.id]["context_bytes"] == 600 << 20
+
+
+def test_the_fit_is_deterministic_and_blind_to_the_holdout(facts: list[HubFacts], runs: list[Run]) -> None:
+    first = fit(facts, {H100.id: H100}, runs)
+    spoilt = [
+        run.model_copy(update={"peak_allocated_bytes": run.peak_allocated_bytes * 3}) if run.holdout else run  # type: ignore[operator]
+        for run in reversed(runs)
+    ]
+    second = fit(facts, {H100.id: H100}, spoilt)
+    assert second["bounds"]["allocated"]["median"] > 0.5
+    for part in ("sets", "gpus", "shares"):
+        assert json.dumps(first[part], sort_keys=True) == json.dumps(second[part], sort_keys=True)
+
+
+def test_the_search_finds_a_minimum() -> None:
+    best, value = pattern_search(lambda p: (p[0] - 3) ** 2 + (p[1] - 0.5) ** 2, [1.0, 1.0])
+    assert best == pytest.approx([3, 0.5], rel=0.02) and value < 1e-3
+
+
+def test_a_broken_result_is_a_problem_with_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "h100"
+    folder.mkdir()
+    (folder / "a.json").write_text("{", encoding="utf-8")
+    (folder / "b.json").write_text('{"schema": 1}', encoding="utf-8")
+    (folder / "c.json").write_text('{"schema": 99}', encoding="utf-8")
+    runs, problems = read_runs(tmp_path)
+    assert runs == [] and len(problems) == 3
+    assert problems[0].line == 1 and "not JSON" in problems[0].reason
+    assert problems[1].field == "cell" and "schema" in problems[2].reason
+
+
+def test_the_holdout_error_is_not_worse_than_published() -> None:
+    """The committed calibration on the committed runs: every published bound still holds."""
+    calibration = read_json(ROOT / "catalog" / "calibration.json")
+    dataset, problems = load_dataset(ROOT)
+    assert problems == []
+    if not calibration:
+        pytest.skip("no calibration is committed yet")
+    table, _ = build_coefficients(dataset.hub.values(), dataset.catalog.gpus.values(), calibration)
+    found = accuracy(table, usable(dataset.runs, table))["overall"]
+    for name, bound in calibration["bounds"].items():
+        for figure in ("median", "p95", "worst"):
+            assert found[name][figure] <= bound[figure] * SLACK + 1e-4, f"{name} {figure}"
