@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 Config = dict[str, Any]
@@ -55,11 +56,11 @@ class Layer:
     expert_inner: int = 0
     experts_per_token: int = 0
 
-    @property
+    @cached_property
     def linear_weights(self) -> int:
         return sum(x.weights for x in self.linears)
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         return sum(x.parameters for x in self.linears) + self.other_parameters + self.expert_parameters
 
@@ -81,22 +82,22 @@ class Shape:
     eager_attention: bool = False
     extra: dict[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         return self.text_parameters + self.tower_parameters
 
-    @property
+    @cached_property
     def text_parameters(self) -> int:
         inner = sum(layer.parameters for layer in self.layers)
         return inner + self.embedding_parameters + self.head_parameters + self.other_parameters
 
-    @property
+    @cached_property
     def active_parameters(self) -> int:
         """Parameters that one token meets (all of them but the experts it is not routed to)."""
         idle = sum(layer.expert_parameters - layer.expert_active_parameters for layer in self.layers)
         return self.text_parameters - idle
 
-    @property
+    @cached_property
     def linear_weights(self) -> int:
         return sum(layer.linear_weights for layer in self.layers)
 

@@ -153,7 +153,11 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     else:
         fixed += VIRTUAL_TOKENS * h * (state + entry.gradient_bytes)
 
-    saved = [_saved(layer, shape, entry, lean, stream) for layer in shape.layers]
+    kinds: dict[Layer, tuple[float, float, float]] = {}
+    for layer in shape.layers:
+        if layer not in kinds:
+            kinds[layer] = _saved(layer, shape, entry, lean, stream)
+    saved = [kinds[layer] for layer in shape.layers]
     one = max(saved) if saved else (0.0, 0.0, 0.0)
     kept = (count * h * stream, 0.0, 0.0) if on else tuple(sum(column) for column in zip(*saved, strict=True))
     inner = max((x.inputs for layer in shape.layers for x in layer.linears), default=h)
