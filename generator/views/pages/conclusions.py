@@ -10,7 +10,7 @@ from ...records import Text
 from ..cells import EXAMPLES, cells_of
 from ..claims import hold_claims
 from ..page import Page
-from .gpu_list import STEPS_GB
+from .gpu_list import STEPS_GB, tightest
 
 SECTIONS: tuple[tuple[str, str, Text], ...] = (
     ("一", "sizes/index.md", Text(zh="不同规模模型微调适用性", en="Which sizes are worth fine-tuning")),
@@ -34,7 +34,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     for size in STEPS_GB:
         found = [g for g in catalog.gpus.values() if g.memory_gb == size and g.gpu_count == 1 and g.vendor == "NVIDIA"]
         if found:
-            card = min(found, key=lambda g: (g.usable_mib or 1e9, g.id))
+            card = tightest(found)
             cards.append(
                 (
                     size,

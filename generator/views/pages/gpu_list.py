@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...dataset import Dataset
-from ...records import Text
+from ...records import GpuEntry, Text
 from ..cells import cells_of, usable_bytes
 from ..page import Page
 
@@ -32,6 +32,11 @@ STEPS_GB = (4, 6, 8, 12, 16, 24, 32, 48, 80, 141)
 """Memory sizes of the short table, as cards are sold."""
 
 
+def tightest(cards: Iterable[GpuEntry]) -> GpuEntry:
+    """The card that leaves the least memory to a process."""
+    return min(cards, key=lambda gpu: (usable_bytes(gpu) or 0.0, gpu.id))
+
+
 def pages(dataset: Dataset) -> Iterator[Page]:
     """``gpus/index.md``."""
     cells, gpus = cells_of(dataset), dataset.catalog.gpus
@@ -44,7 +49,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         cards = [g for g in gpus.values() if g.memory_gb == size and g.gpu_count == 1 and g.vendor == "NVIDIA"]
         cards.sort(key=lambda g: (g.category != "consumer", -(g.launch_year or 0), g.name))
         if cards:
-            least = min(cards, key=lambda g: usable_bytes(g) or 0)
+            least = tightest(cards)
             ladder.append({"size": size, "cards": cards[:3], "best": [cells.largest(least, m, r) for m, r in COLUMNS]})
     counts: Counter[str] = Counter(gpu.category for gpu in gpus.values())
     yield Page(
