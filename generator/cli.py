@@ -17,6 +17,7 @@ from .calibrate import register as register_fit
 from .checks import find_problems
 from .dataset import load_dataset
 from .estimate_command import register as register_estimate
+from .hub.commands import register as register_hub
 from .records import Problem
 from .render import write_pages
 
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
 
     register_estimate(commands)
     register_fit(commands)
+    register_hub(commands)
     return top
 
 

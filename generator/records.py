@@ -363,6 +363,7 @@ class HubFacts(Record):
     revision: str | None = None
     config: dict[str, Any] | None = None
     parameters_hub: int | None = Field(None, description="safetensors.total, which is not the parameter count")
+    parameters_hub_by_dtype: dict[str, int] | None = Field(None, description="safetensors.parameters: stored per dtype")
     parameters: int | None = Field(None, description="counted from the config")
     parameters_active: int | None = Field(None, description="per token, for mixtures of experts")
     parameters_check: str | None = None
@@ -385,6 +386,7 @@ class HubFacts(Record):
     )
     stale: str | None = Field(None, description="why the last refresh kept the old facts")
     renamed_from: HubId | None = None
+    renamed_to: HubId | None = Field(None, description="where the Hub redirects this id today")
 
 
 # -------------------------------------------------------------------------------- measured (measurements/results/**)

@@ -1,0 +1,77 @@
+"""A local server that speaks the Hub's API: records, config.json, ETags, renames, and faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class FakeHub:
+    """``models`` by id: {"info": …, "config": …}; ``faults`` by id: a list of faults, used up one per request."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, dict[str, Any]] = {}
+        self.faults: dict[str, list[Any]] = {}
+        self.renames: dict[str, str] = {}
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def add(self, hub_id: str, config: Any = None, **info: Any) -> None:
+        sha = hashlib.sha1(json.dumps([hub_id, config], default=str).encode()).hexdigest()
+        record = {"id": hub_id, "sha": sha, "gated": False, "downloads": 10, "likes": 1, "tags": [], **info}
+        self.models[hub_id] = {"info": record, "config": config}
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = urlsplit(request.path).path
+        of_config = "/resolve/" in path
+        hub_id = path.split("/resolve/")[0].strip("/") if of_config else path.removeprefix("/api/models/")
+        pending = self.faults.get(("config:" if of_config else "") + hub_id)
+        if pending:
+            status, headers, body = pending.pop(0) if len(pending) > 1 else pending[0]
+            return self.send(request, status, headers, body)
+        if hub_id in self.renames and not of_config:
+            return self.send(request, 307, {"Location": f"/api/models/{self.renames[hub_id]}"}, b"")
+        model = self.models.get(hub_id)
+        if model is None:
+            return self.send(request, 404, {"X-Error-Code": "RepoNotFound"}, b"{}")
+        if of_config and model["config"] is None:
+            return self.send(request, 404, {"X-Error-Code": "EntryNotFound"}, b"{}")
+        content = model["config"] if of_config else model["info"]
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        etag = f'"{hashlib.sha1(body).hexdigest()}"'
+        if request.headers.get("If-None-Match") == etag:
+            return self.send(request, 304, {"ETag": etag}, b"")
+        self.send(request, 200, {"ETag": etag}, body)
+
+    def send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        try:
+            request.wfile.write(body)
+        except OSError:
+            request.close_connection = True
+        if "Content-Length" in headers:
+            request.close_connection = True
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
