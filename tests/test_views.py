@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from generator.dataset import Dataset
-from generator.records import GIB, LANGUAGES, Language
+from generator.records import GIB, LANGUAGES, Case, Language, Run
 from generator.render import render
 from generator.views import figures
-from generator.views.cells import EXAMPLES, METHODS, cells_of, judge, usable_bytes
+from generator.views.cells import EXAMPLES, METHODS, Cells, cells_of, judge, usable_bytes
 from generator.views.claims import decide, hold_claims, order
 from generator.views.page import Page
 from generator.views.pages import collect_pages
@@ -174,3 +176,18 @@ def test_page_descriptions_are_short_and_in_their_language(dataset: Dataset) -> 
         assert not CJK.search(page.description.en), page.path
         if not page.path.startswith(("models/", "gpus/")):
             assert len(page.description.zh) <= 160 and len(page.description.en) <= 160, page.path
+
+
+def test_a_measured_cell_goes_before_its_estimate(dataset: Dataset) -> None:
+    """Any finished single-card run of the default case replaces the formula and names its card and date."""
+    model = dataset.catalog.models[EXAMPLES[2]]
+    run = Run(
+        id="x/y", hub_id=model.hub_id, config_sha256=None, stands_for=None, case=Case(method="qlora"),
+        gpu="h100-sxm-80gb", gpu_count=1, sharding=None, status="ok", reason=None, holdout=False, extrapolated=False,
+        peak_allocated_bytes=13 * GIB, peak_reserved_bytes=15 * GIB, process_bytes=None, context_bytes=GIB,
+        min_cap_bytes=14 * GIB, load_peak_bytes=None, breakdown_bytes=None, step_seconds=1.0, tokens_per_second=None,
+        tflops_per_second=None, mfu=None, environment={"torch": "2.13.0"}, date=date(2026, 11, 24),
+    )  # fmt: skip
+    need = Cells(replace(dataset, runs=[run])).need(model, "qlora")
+    assert need is not None and need.basis == "measured" and need.value == 15 * GIB
+    assert "torch 2.13.0" in need.note.en and "2026-11-24" in need.note.en

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from ..dataset import Dataset
 from ..estimate import BASES, evaluate
-from ..estimate_answer import CONTEXT_BYTES, Estimator, build_coefficients, gpu_figures, read_json
+from ..estimate_answer import CONTEXT_BYTES, Estimator, build_coefficients, case_key, gpu_figures, read_json
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
 
 METHODS: tuple[str, ...] = ("full", "full_bf16_adam8bit", "lora", "lora_8bit", "qlora", "prompt_tuning")
@@ -57,10 +57,10 @@ class Cells:
         return Estimator(table, self.dataset.runs, shapes, calibration)
 
     @cached_property
-    def _measured(self) -> Mapping[tuple[str, Case], Run]:
+    def _measured(self) -> Mapping[tuple[object, ...], Run]:
         """Finished runs by Hub id and case; of several the newest."""
         return {
-            (run.hub_id, run.case): run
+            case_key(run.hub_id, run.case, ""): run
             for run in sorted(self.dataset.runs, key=lambda run: run.date)
             if run.status == "ok" and run.min_cap_bytes and not run.extrapolated and run.gpu_count == 1
         }
@@ -80,7 +80,7 @@ class Cells:
         return self._answers[key]
 
     def _find(self, model: ModelEntry, case: Case) -> Need | None:
-        run = self._measured.get((model.hub_id, case))
+        run = self._measured.get(case_key(model.hub_id, case, ""))
         if run is not None and run.min_cap_bytes is not None:
             value = float(run.min_cap_bytes + (run.context_bytes or CONTEXT_BYTES))
             parts = {key: float(size) for key, size in (run.breakdown_bytes or {}).items()}
