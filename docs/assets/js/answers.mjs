@@ -16,7 +16,7 @@ export function cardOf(choice, data, table) {
     substitute = entry;
     entry = data.gpus.find((gpu) => gpu.id === "t4") ?? entry;
   }
-  const figures = table.gpus[entry.id] ?? table.gpus[entry.card] ?? bySize(entry.gb).figures;
+  const figures = table.gpus[entry.card] ?? table.gpus[entry.id] ?? bySize(entry.gb).figures;
   return { id: entry.id, name: entry.name, gb: entry.gb, figures, count: Math.max(entry.count, 1), usd: entry.usd, entry, substitute };
 }
 

@@ -13,7 +13,7 @@ PARTS: tuple[tuple[str, Text, Text], ...] = (
     (
         "fit",
         Text(zh="显存", en="Memory"),
-        Text(zh="放得下 1，勉强 0.5，放不下 0", en="fits 1, tight 0.5, does not fit 0"),
+        Text(zh="放得下 1，很紧 0.5，放不下 0", en="fits 1, tight 0.5, too big 0"),
     ),
     (
         "quality",
