@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from .architecture import count_parameters
 from .dataset import Dataset
+from .ranking import read_ranking
 from .records import Problem, slug
 from .render import rendering_problems
 
@@ -109,7 +110,12 @@ def dead_links(dataset: Dataset) -> Iterator[Problem]:
         yield Problem(file=f"generator/views/templates/{page.template}", field=page.path, reason=reason)
 
 
-QUICK_RULES: tuple[Rule, ...] = (dangling_ids, duplicate_models, missing_facts, size_partition)
+def ranking(dataset: Dataset) -> Iterator[Problem]:
+    """The picker's weights are there and make sense."""
+    yield from read_ranking(dataset.root)[1]
+
+
+QUICK_RULES: tuple[Rule, ...] = (dangling_ids, duplicate_models, missing_facts, size_partition, ranking)
 RULES: tuple[Rule, ...] = (*QUICK_RULES, parameter_counts, dead_links)
 
 
