@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ...dataset import Dataset
-from ...records import GIB, GpuEntry, ModelEntry, Text
+from ...records import GIB, Fit, GpuEntry, ModelEntry, Text
 from ..cells import Cells, Need, cells_of, judge, usable_bytes
 from ..page import Page
 
@@ -81,7 +81,7 @@ def largest_by_length(
 
 def suited(
     cells: Cells, current: list[ModelEntry], usable: float | None
-) -> list[tuple[ModelEntry, list[tuple[Need | None, str | None]]]]:
+) -> list[tuple[ModelEntry, list[tuple[Need | None, Fit | None]]]]:
     """The largest models with some set-up that fits or is tight, with (need, verdict) for QLoRA and LoRA."""
     rows = []
     for model in current:
