@@ -47,9 +47,10 @@ class Document(HTMLParser):
             self.links.append(a["href"])
         if tag in {"script", "img", "iframe", "source", "audio", "video", "embed"} and "src" in a:
             self.loads.append(a["src"])
-        if tag == "link" and a.get("rel") not in {"canonical", "alternate", "prev", "next", "edit"}:
+        relations = set(a.get("rel", "").split())
+        if tag == "link" and not relations & {"canonical", "alternate", "prev", "next", "edit"}:
             self.loads.append(a.get("href", ""))
-        if tag == "link" and a.get("rel") == "alternate" and "hreflang" in a:
+        if tag == "link" and "alternate" in relations and "hreflang" in a:
             self.alternates[a["hreflang"]] = a["href"]
         if tag == "meta":
             self.meta[a.get("name") or a.get("property") or ""] = a.get("content", "")
