@@ -4,7 +4,7 @@
 *Memory.* Per recipe × method × checkpointing, four numbers correct the rows of ``estimate``: bytes per logit and a
 factor on everything else per token where the loss is the peak; a factor on the bytes per token and bytes per hidden
 unit and token where a layer is. They are fitted by ridge regression of the relative error towards no correction, on
-runs that are not held out. A set with fewer than four such runs takes the correction of its nearest relative.
+runs that are not held out. A set with fewer than three such runs takes the correction of its nearest relative.
 *Smallest cap and reserved memory* are the allocated peak times the median measured ratio. *Speed*: five figures per
 card (matrix and attention rates, bandwidth, seconds per kernel launch, tokens at which products run at half rate) by
 pattern search on the median relative error, and one factor per set. Cards that were not measured take the fitted
@@ -32,7 +32,7 @@ from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, 
 from .estimate_answer import build_coefficients, correct_rows
 from .records import GpuEntry, HubFacts, Run
 
-LEAST_RUNS = 4
+LEAST_RUNS = 3
 RIDGE = 0.0003
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
@@ -297,8 +297,8 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
                     error for other, group in logs.items() for error in group.get(quantity, [])
                     if other.startswith(recipe) and other.endswith("/" + checkpointing)
                 ]  # fmt: skip
-            if len(own) >= 8:
-                width = max(conformal(own), 0.005)
+            if own:
+                width = max(conformal(own), 0.01 if len(own) >= 8 else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
         entry["bands"] = {basis: bands for basis in ("estimated", "closed", "interpolated")}
     values["runs"] = {"fitted": len(train), "held_out": len(known) - len(train)}

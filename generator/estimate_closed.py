@@ -5,9 +5,9 @@ pass is alive together with the logits, and the backward pass of a layer (``laye
 token are counted from what the modeling code of transformers 5.17 and PEFT 0.21 saves under bf16 autocast: an RMSNorm
 keeps an fp32 copy of its input; a frozen linear layer keeps nothing, a LoRA branch its dropped-out input (2 bytes) and
 the dropout mask (1 byte); SiLU and the product after it keep three times the inner width; attention keeps q, k, v and
-its output. The loss keeps fp32 log-probabilities and, in its backward pass, two more tensors of that size beside the
-bf16 logits: 14 bytes per logit. Liger's fused loss keeps a chunk of logits instead. Before calibration the error is
-about 5–15 %, which the published interval says.
+its output. The loss keeps fp32 log-probabilities and, in its backward pass, two more tensors of that size: 12 bytes per
+logit. Liger's fused loss keeps a chunk of logits instead. Before calibration the error is about 5–15 % (more on small
+models in the lean recipe), which the published interval says.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def make_sets() -> tuple[CoefficientSet, ...]:
                 sets.append(
                     CoefficientSet(
                         set_id(recipe, method, on), weights, trained, 2 if low else 4, 2 if low else 4,
-                        2.03125 if low else 8, 14 if recipe == "stock" else 0,
+                        2.03125 if low else 8, 12 if recipe == "stock" else 0,
                         VIRTUAL_TOKENS if trained == "prompt" else 0,
                         (0.0, 1.05, 0.0), (0.0, 1.03, 0.0), 0.0 if on else 3.0, 1.0, bands,
                     )
@@ -168,7 +168,7 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     dequantised = 2.0 * largest if entry.weights.startswith("nf4") or entry.weights.startswith("int8") else 0.0
 
     soft = 4.0 if shape.soft_capped else 0.0
-    loss_tokens = kept[0] + (14.0 + soft) * vocab + 2.0 * h if not lean else kept[0] + 3.0 * 2 * h
+    loss_tokens = kept[0] + (12.0 + soft) * vocab + 2.0 * h if not lean else kept[0] + 3.0 * 2 * h
     chunk = 2.0 * vocab if lean else 0.0
     loss_fixed = fixed + head
     if lean and full:
