@@ -128,7 +128,11 @@ def make_plan(gpu: str = "h100") -> list[Cell]:
                 for batch, seq in ((1, 1024), (1, 4096), (4, 2048)):
                     deep.append(Cell(model, recipe, method, batch, seq, depths=depths))
     cells = [cell for group in groups for cell in group] + repeats + deep
-    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in dict.fromkeys(cells)]
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.key not in unique or cell.min_cap:  # one result answers both, if it also seeks the cap
+            unique[cell.key] = cell
+    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in unique.values()]
 
 
 def _hold_out(cell: Cell) -> str | None:
