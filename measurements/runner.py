@@ -61,7 +61,7 @@ def drop_impossible(cells: list[Cell], device: torch.device) -> list[Cell]:
         model_type = workload.read_model_config(read_config(cell.model)["config"]).model_type
         obstacle = recipes.find_obstacle(cell, model_type, dtype)
         if cell.gpu_count > 1:
-            obstacle = "cells of several GPUs run under torchrun (measurements/distributed.py)"
+            obstacle = "cells of several GPUs cannot be measured yet; they are skipped"
         if obstacle is None:
             possible.append(cell)
         elif obstacle not in said:
