@@ -81,9 +81,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         template="home.md.j2",
         title=Text(zh="微调选型：我的显卡能微调什么", en="What can my GPU fine-tune?"),
         description=Text(
-            zh="按显卡和任务选开源模型与微调方法：实测数据、公开误差的估算、每个数字都有出处。",
+            zh="按显卡和任务选开源模型与微调方法：实测数据、带区间的估算、每个数字都有出处。",
             en="Which open model to fine-tune on your GPU, with which method, and what it takes: measured, "
-            "or estimated with a published error.",
+            "or estimated with its range.",
         ),
         context={
             "gpus": list(catalog.gpus.values()),
