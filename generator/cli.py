@@ -18,6 +18,7 @@ from .checks import find_problems
 from .dataset import load_dataset
 from .estimate_command import register as register_estimate
 from .hub.commands import register as register_hub
+from .plan import register as register_plan
 from .records import Problem
 from .render import write_pages
 
@@ -102,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
 
     register_estimate(commands)
     register_fit(commands)
+    register_plan(commands)
     register_hub(commands)
     return top
 

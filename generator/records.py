@@ -419,6 +419,7 @@ class Run(Record):
     reason: str | None
     holdout: bool
     extrapolated: bool
+    repeat: int = Field(0, description="0 for the first measurement of a cell, 1 for the second …")
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
     process_bytes: int | None

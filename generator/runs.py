@@ -69,6 +69,7 @@ def read_run(data: dict[str, Any], run_id: str) -> Run:
         reason=data["reason"],
         holdout=data["holdout"],
         extrapolated=data["depth"]["extrapolated"],
+        repeat=cell["repeat"],
         peak_allocated_bytes=memory["peak_allocated_bytes"],
         peak_reserved_bytes=memory["peak_reserved_bytes"],
         process_bytes=memory["process_bytes"],
