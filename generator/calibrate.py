@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from .accuracy import QUANTITIES, errors_of, locate, summarise, usable
 from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
 from .estimate_answer import build_coefficients, correct_rows
 from .records import GpuEntry, HubFacts, Run
@@ -36,23 +37,6 @@ LEAST_RUNS = 3
 RIDGE = 0.0003
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
-
-
-def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
-    """Complete single-card runs of models and sets that have coefficients, in a fixed order."""
-    found = [
-        run
-        for run in runs
-        if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes and run.hub_id in table.models
-        and table.set_index(run.case) in table.architectures[table.models[run.hub_id]].cells
-    ]  # fmt: skip
-    return sorted(found, key=lambda run: run.id)
-
-
-def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture, Cell]:
-    architecture = table.architectures[table.models[run.hub_id]]
-    index = table.set_index(run.case)
-    return table.sets[index], architecture, architecture.cells[index]
 
 
 def _row_values(entry: CoefficientSet, architecture: Architecture, cell: Cell, run: Run) -> list[float]:
@@ -164,7 +148,17 @@ def _speed_terms(base: Coefficients, run: Run) -> tuple[float, ...]:
     return s[0] * tokens, s[0], s[1] * tokens * seq, s[2] + s[3] * tokens, s[4]
 
 
-def fit_speed(base: Coefficients, runs: Sequence[Run]) -> tuple[dict[str, list[float]], dict[str, float]]:
+def ceilings(gpu: GpuEntry | None) -> list[float]:
+    """What the fitted figures of a card may not exceed: its published rates (FLOP/s, FLOP/s, bytes/s)."""
+    rate = (gpu.bf16_dense_tflops or gpu.fp16_dense_tflops) if gpu else None
+    bandwidth = gpu.bandwidth_gb_s if gpu else None
+    peak = rate * 1e12 if rate else math.inf
+    return [peak, peak, bandwidth * 1e9 if bandwidth else math.inf, math.inf, math.inf]
+
+
+def fit_speed(
+    base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """GPU id → [matmul, attention, bandwidth, launch seconds, ramp tokens], and a factor for every set."""
     timed = [run for run in runs if run.step_seconds]
     figures: dict[str, list[float]] = {}
@@ -183,13 +177,18 @@ def fit_speed(base: Coefficients, runs: Sequence[Run]) -> tuple[dict[str, list[f
             return np.log(((busy * f) ** 4 + (t[:, 4] * p[3]) ** 4) ** 0.25 / s)
 
         factor = np.ones(len(names))
+        most = ceilings(gpus.get(gpu))
         point: list[float] = [6e14, 3.5e14, 2.4e12, 6e-6, 300.0]
         for _ in range(4):
 
+            def excess(p: Sequence[float], most: Sequence[float] = most) -> float:
+                return 10 * sum(max(math.log(value / limit), 0.0) for value, limit in zip(p, most, strict=True))
+
             def cost(p: Sequence[float], f: Any = factor, w: Any = which, e: Any = errors) -> float:
-                return float(np.mean(np.abs(e(p, f[w]))))
+                return float(np.mean(np.abs(e(p, f[w])))) + excess(p)
 
             point, _ = pattern_search(cost, point)
+            point = [min(value, limit) for value, limit in zip(point, most, strict=True)]
             for index in range(len(names)):
                 own = which == index
                 bias = float(np.median(errors(point, factor[which])[own])) if own.sum() >= 3 else 0.0
@@ -206,7 +205,7 @@ def fit_values(base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEn
     ids = [entry.id for entry in base.sets]
     rows = borrow(fit_rows(base, runs), ids)
     caps, reserves = fit_ratios(runs, base, "min_cap_bytes"), fit_ratios(runs, base, "peak_reserved_bytes")
-    figures, factors = fit_speed(base, runs)
+    figures, factors = fit_speed(base, runs, gpus)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
         values: dict[str, Any] = {}
@@ -238,34 +237,6 @@ def fit_values(base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEn
     return found
 
 
-def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """One record per run: what was estimated, what was measured (bytes; tokens per second), the relative errors."""
-    found = []
-    for run in runs:
-        entry, architecture, cell = locate(table, run)
-        answer = evaluate(entry, architecture, cell, run.case, table.gpus.get(run.gpu))
-        rate = run.case.micro_batch * run.case.seq_len / answer.step_seconds if answer.step_seconds else None
-        record: dict[str, Any] = {
-            "run": run.id, "model": run.hub_id, "recipe": run.case.recipe, "method": run.case.method, "gpu": run.gpu,
-            "checkpointing": run.case.gradient_checkpointing, "micro_batch": run.case.micro_batch,
-            "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
-        }  # fmt: skip
-        pairs = (
-            ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
-            ("reserved", answer.reserved, run.peak_reserved_bytes), ("speed", rate, run.tokens_per_second),
-        )  # fmt: skip
-        bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
-        for name, value, measured in pairs:
-            if value and measured:
-                low, high = bands.get(name, (0.0, math.inf))
-                record[name] = {
-                    "estimated": value, "measured": measured, "error": value / measured - 1,
-                    "inside": value * low <= measured <= value * high,
-                }  # fmt: skip
-        found.append(record)
-    return found
-
-
 def conformal(errors: Sequence[float], level: float = 0.9) -> float:
     """Half-width in log units that covers ``level`` of exchangeable errors (split conformal)."""
     ordered = sorted(abs(error) for error in errors)
@@ -284,13 +255,13 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
         table, _ = build_coefficients(facts, gpus.values(), others)
         for record in errors_of(table, [run for run in train if run.hub_id == model]):
             group = logs.setdefault(record["set"], {})
-            for name in ("allocated", "cap", "reserved", "speed"):
+            for name in QUANTITIES:
                 if name in record:
                     group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
     for name, entry in values["sets"].items():
         bands = {}
         recipe, _, checkpointing = name.split("/")
-        for quantity in ("allocated", "cap", "reserved", "speed"):
+        for quantity in QUANTITIES:
             own = logs.get(name, {}).get(quantity, [])
             if len(own) < 8:
                 own = [
@@ -305,63 +276,6 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
     table, _ = build_coefficients(facts, gpus.values(), values)
     values["bounds"] = summarise(errors_of(table, [run for run in known if run.holdout]))
     return values
-
-
-def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Median, 95th percentile and worst absolute error and the share inside the interval, per quantity."""
-    found = {}
-    for name in ("allocated", "cap", "reserved", "speed"):
-        own = [record[name] for record in records if name in record]
-        if own:
-            errors = sorted(abs(item["error"]) for item in own)
-            found[name] = {
-                "count": len(own),
-                "median": round(median(errors), 5),
-                "p95": round(float(np.quantile(errors, 0.95)), 5),
-                "worst": round(errors[-1], 5),
-                "inside": round(sum(item["inside"] for item in own) / len(own), 4),
-            }
-    return found
-
-
-def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
-    """Plain data of the accuracy page: errors on the hold-out by method, recipe, size and GPU, and the worst ten."""
-    records = errors_of(table, [run for run in usable(runs, table) if run.holdout])
-    measured = {run.hub_id for run in runs if run.status == "ok" and not run.holdout}
-
-    def size(record: Mapping[str, Any]) -> str:
-        billions = record["parameters"] / 1e9
-        return "< 2 B" if billions < 2 else "2–6 B" if billions < 6 else "6–10 B" if billions < 10 else "> 10 B"
-
-    groups: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "method": lambda r: r["method"], "recipe": lambda r: r["recipe"], "gpu": lambda r: r["gpu"], "size": size,
-        "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
-        "known": lambda r: "measured" if r["model"] in measured else "config_only",
-    }  # fmt: skip
-    tables = {}
-    for name, key in groups.items():
-        parts: dict[str, list[Mapping[str, Any]]] = {}
-        for record in records:
-            parts.setdefault(key(record), []).append(record)
-        tables[name] = {part: summarise(members) for part, members in sorted(parts.items())}
-    worst = sorted((r for r in records if "allocated" in r), key=lambda r: -abs(r["allocated"]["error"]))[:10]
-    return {
-        "overall": summarise(records),
-        "by": tables,
-        "worst": [{**record, "reason": explain(record, measured)} for record in worst],
-        "records": records,
-    }
-
-
-def explain(record: Mapping[str, Any], measured: set[str]) -> str:
-    """Why a cell is off, as far as its own figures tell; an id that pages turn into words."""
-    if record["model"] not in measured:
-        return "model_not_measured"
-    if not record["checkpointing"]:
-        return "activations_without_checkpointing"
-    if record["micro_batch"] * record["seq_len"] <= 1024:
-        return "fixed_temporaries_weigh_more_in_small_steps"
-    return "peak_between_two_phases"
 
 
 def write_calibration(values: Mapping[str, Any], path: Path) -> None:

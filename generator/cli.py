@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from .accuracy import register as register_accuracy
 from .calibrate import register as register_fit
 from .checks import find_problems
 from .dataset import load_dataset
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     register_estimate(commands)
     register_fit(commands)
+    register_accuracy(commands)
     register_plan(commands)
     register_hub(commands)
     return top

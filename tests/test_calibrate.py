@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from generator.calibrate import accuracy, fit, pattern_search, usable
+from generator.accuracy import accuracy, usable
+from generator.calibrate import ceilings, fit, pattern_search
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
 from generator.estimate_answer import build_coefficients, correct_rows, read_json
@@ -133,3 +134,14 @@ def test_the_holdout_error_is_not_worse_than_published() -> None:
     for name, bound in calibration["bounds"].items():
         for figure in ("median", "p95", "worst"):
             assert found[name][figure] <= bound[figure] * SLACK + 1e-4, f"{name} {figure}"
+
+
+def test_no_fitted_rate_is_above_what_the_card_can_do() -> None:
+    calibration = read_json(ROOT / "catalog" / "calibration.json")
+    dataset, _ = load_dataset(ROOT)
+    assert calibration["gpus"]
+    for gpu, figures in calibration["gpus"].items():
+        most = ceilings(dataset.catalog.gpus[gpu])
+        for name, limit in zip(("matmul_flops", "attention_flops", "bandwidth"), most, strict=False):
+            assert 0 < figures[name] <= limit, f"{gpu} {name}"
+    assert all(calibration["shares"][name] <= 1 for name in ("matmul", "attention", "bandwidth"))

@@ -1,0 +1,170 @@
+"""How wrong the estimate is, on the runs that are held out: errors by group, the worst cells, false promises.
+
+``python -m generator accuracy`` prints what the accuracy page shows. Nothing here is fitted; ``calibrate.py`` takes from
+here only what an error is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .estimate import Architecture, Cell, Coefficients, CoefficientSet, evaluate
+from .records import Run
+
+QUANTITIES = ("allocated", "cap", "reserved", "speed")
+
+
+def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
+    """Complete single-card runs of models and sets that have coefficients, in a fixed order."""
+    found = [
+        run
+        for run in runs
+        if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes and run.hub_id in table.models
+        and table.set_index(run.case) in table.architectures[table.models[run.hub_id]].cells
+    ]  # fmt: skip
+    return sorted(found, key=lambda run: run.id)
+
+
+def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture, Cell]:
+    architecture = table.architectures[table.models[run.hub_id]]
+    index = table.set_index(run.case)
+    return table.sets[index], architecture, architecture.cells[index]
+
+
+def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """One record per run: what was estimated, what was measured (bytes; tokens per second), the relative errors."""
+    found = []
+    for run in runs:
+        entry, architecture, cell = locate(table, run)
+        answer = evaluate(entry, architecture, cell, run.case, table.gpus.get(run.gpu))
+        rate = run.case.micro_batch * run.case.seq_len / answer.step_seconds if answer.step_seconds else None
+        record: dict[str, Any] = {
+            "run": run.id, "model": run.hub_id, "recipe": run.case.recipe, "method": run.case.method, "gpu": run.gpu,
+            "checkpointing": run.case.gradient_checkpointing, "micro_batch": run.case.micro_batch,
+            "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
+            "family": run.hub_id.split("/")[-1].split("-")[0],
+        }  # fmt: skip
+        pairs = (
+            ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
+            ("reserved", answer.reserved, run.peak_reserved_bytes), ("speed", rate, run.tokens_per_second),
+        )  # fmt: skip
+        bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
+        for name, value, measured in pairs:
+            if value and measured:
+                low, high = bands.get(name, (0.0, math.inf))
+                record[name] = {
+                    "estimated": value, "measured": measured, "error": value / measured - 1,
+                    "inside": value * low <= measured <= value * high,
+                }  # fmt: skip
+        found.append(record)
+    return found
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Median, 95th percentile and worst absolute error and the share inside the interval, per quantity."""
+    found = {}
+    for name in ("allocated", "cap", "reserved", "speed"):
+        own = [record[name] for record in records if name in record]
+        if own:
+            errors = sorted(abs(item["error"]) for item in own)
+            found[name] = {
+                "count": len(own),
+                "median": round(median(errors), 5),
+                "p95": round(float(np.quantile(errors, 0.95)), 5),
+                "worst": round(errors[-1], 5),
+                "inside": round(sum(item["inside"] for item in own) / len(own), 4),
+            }
+    return found
+
+
+def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
+    """Plain data of the accuracy page: errors on the hold-out by method, recipe, size and GPU, and the worst ten."""
+    records = errors_of(table, [run for run in usable(runs, table) if run.holdout])
+    measured = {run.hub_id for run in runs if run.status == "ok" and not run.holdout}
+
+    def size(record: Mapping[str, Any]) -> str:
+        billions = record["parameters"] / 1e9
+        return "< 2 B" if billions < 2 else "2–6 B" if billions < 6 else "6–10 B" if billions < 10 else "> 10 B"
+
+    groups: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "method": lambda r: r["method"], "recipe": lambda r: r["recipe"], "gpu": lambda r: r["gpu"], "size": size,
+        "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
+        "family": lambda r: r["family"],
+        "known": lambda r: "measured" if r["model"] in measured else "config_only",
+    }  # fmt: skip
+    tables = {}
+    for name, key in groups.items():
+        parts: dict[str, list[Mapping[str, Any]]] = {}
+        for record in records:
+            parts.setdefault(key(record), []).append(record)
+        tables[name] = {part: summarise(members) for part, members in sorted(parts.items())}
+    worst = sorted((r for r in records if "allocated" in r), key=lambda r: -abs(r["allocated"]["error"]))[:10]
+    return {
+        "overall": summarise(records),
+        "by": tables,
+        "worst": [{**record, "reason": explain(record, measured)} for record in worst],
+        "promises": {
+            "checked": sum("cap" in record for record in records),
+            "broken": sum("cap" in record and record["cap"]["error"] < -0.02 for record in records),
+        },
+        "records": records,
+    }
+
+
+def explain(record: Mapping[str, Any], measured: set[str]) -> str:
+    """Why a cell is off, as far as its own figures tell; an id that pages turn into words."""
+    if record["model"] not in measured:
+        return "model_not_measured"
+    if not record["checkpointing"]:
+        return "activations_without_checkpointing"
+    if record["micro_batch"] * record["seq_len"] <= 1024:
+        return "fixed_temporaries_weigh_more_in_small_steps"
+    return "peak_between_two_phases"
+
+
+def run_accuracy(arguments: argparse.Namespace) -> int:
+    from .dataset import load_dataset
+    from .estimate_command import build_estimator
+
+    dataset, problems = load_dataset(arguments.root)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return 1
+    catalog = arguments.root / "catalog"
+    table = build_estimator(dataset.hub.values(), dataset.catalog.gpus.values(), (), catalog).table
+    print_accuracy(accuracy(table, dataset.runs), Console())
+    return 0
+
+
+def print_accuracy(found: Mapping[str, Any], console: Console) -> None:
+    """Errors on the hold-out as tables."""
+    for title, parts in (("all", {"all": found["overall"]}), *found["by"].items()):
+        table = Table("held out, by " + title, "quantity", "cells", "median", "p95", "worst", "in the 90 % interval")
+        for part, quantities in parts.items():
+            for name, figures in quantities.items():
+                shown = [f"{figures[key]:.1%}" for key in ("median", "p95", "worst", "inside")]
+                table.add_row(str(part), name, str(figures["count"]), *shown)
+        console.print(table)
+    for record in found["worst"]:
+        item = record["allocated"]
+        console.print(f"{item['error']:+.1%} {record['run']} ({record['reason']})")
+    promise = found["promises"]
+    console.print(
+        f"said to fit under a measured cap but needed > 2 % more: {promise['broken']} of {promise['checked']}"
+    )
+
+
+def register(commands: Any) -> None:
+    """Add ``accuracy`` to the command line."""
+    command = commands.add_parser("accuracy", help="how wrong the estimate is on the runs that are held out")
+    command.set_defaults(run=run_accuracy)
