@@ -1,7 +1,7 @@
 """How wrong the estimate is, on the runs that are held out: errors by group, the worst cells, false promises.
 
-``python -m generator accuracy`` prints what the accuracy page shows. Nothing here is fitted; ``calibrate.py`` takes from
-here only what an error is.
+``python -m generator accuracy`` prints what the accuracy page shows. Nothing here is fitted; ``calibrate.py`` takes
+from here only what an error is.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def fit_speed(
         for _ in range(4):
 
             def excess(p: Sequence[float], most: Sequence[float] = most) -> float:
-                return 10 * sum(max(math.log(value / limit), 0.0) for value, limit in zip(p, most, strict=True))
+                return 10 * sum(max(value / limit - 1, 0.0) for value, limit in zip(p, most, strict=True))
 
             def cost(p: Sequence[float], f: Any = factor, w: Any = which, e: Any = errors) -> float:
                 return float(np.mean(np.abs(e(p, f[w])))) + excess(p)

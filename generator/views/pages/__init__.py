@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ...dataset import Dataset
 from ..page import Page
-from . import conclusions, data, gpu, gpu_list, home, methods, model_list, models, scenarios, sizes
+from . import accuracy, conclusions, data, gpu, gpu_list, home, methods, model_list, models, scenarios, sizes
 
 SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     home.pages,
@@ -19,6 +19,7 @@ SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     scenarios.pages,
     conclusions.pages,
     data.pages,
+    accuracy.pages,
 )
 
 

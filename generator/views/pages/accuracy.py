@@ -1,0 +1,82 @@
+"""How wrong the estimate is: the hold-out by group, the worst cells with their reason, other calculators beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...accuracy import accuracy
+from ...dataset import Dataset
+from ...estimate_answer import read_json
+from ...estimate_command import build_estimator
+from ...records import Text
+from ..page import Page
+
+GROUPS: tuple[tuple[str, Text], ...] = (
+    ("method", Text(zh="按方法", en="By method")),
+    ("recipe", Text(zh="按配方", en="By recipe")),
+    ("family", Text(zh="按模型家族", en="By model family")),
+    ("size", Text(zh="按模型大小", en="By model size")),
+    ("gpu", Text(zh="按显卡", en="By GPU")),
+    ("checkpointing", Text(zh="按梯度检查点", en="By gradient checkpointing")),
+    ("known", Text(zh="模型是否测过", en="Whether the model was measured")),
+)
+PARTS = {
+    "on": Text(zh="开", en="on"),
+    "off": Text(zh="关", en="off"),
+    "measured": Text(zh="同一模型有别的实测参与拟合", en="other runs of the model were fitted"),
+    "config_only": Text(
+        zh="整个模型没有参与拟合，只知道 config", en="no run of the model was fitted, only its config is known"
+    ),
+}
+QUANTITIES: tuple[tuple[str, Text], ...] = (
+    ("allocated", Text(zh="已分配峰值", en="Allocated peak")),
+    ("cap", Text(zh="最小分配上限", en="Smallest cap")),
+    ("reserved", Text(zh="已保留峰值", en="Reserved peak")),
+    ("speed", Text(zh="速度（tokens/s）", en="Speed (tokens/s)")),
+)
+REASONS = {
+    "model_not_measured": Text(zh="这个模型没有任何实测参与拟合", en="no run of this model was fitted"),
+    "activations_without_checkpointing": Text(
+        zh="不开检查点：所有层的激活值都要数对", en="no checkpointing: the activations of every layer count"
+    ),
+    "fixed_temporaries_weigh_more_in_small_steps": Text(
+        zh="步子小，固定的临时张量占比大", en="a small step, in which fixed temporaries weigh more"
+    ),
+    "peak_between_two_phases": Text(
+        zh="峰值落在公式没有单列的时刻", en="the peak is at a moment that has no row of its own in the formula"
+    ),
+}
+
+
+def pages(dataset: Dataset) -> Iterator[Page]:
+    """``data/accuracy.md``."""
+    catalog = dataset.catalog
+    table = build_estimator(dataset.hub.values(), catalog.gpus.values(), (), dataset.root / "catalog").table
+    found = accuracy(table, dataset.runs)
+    by_hub = {model.hub_id: model for model in catalog.models.values()}
+    ok = [run for run in dataset.runs if run.status == "ok"]
+    yield Page(
+        path="data/accuracy.md",
+        template="accuracy.md.j2",
+        title=Text(zh="估算有多准", en="How accurate the estimates are"),
+        description=Text(
+            zh="估算在留出实测上的误差：按方法、配方、家族、大小和显卡列出，最差的十格与原因，区间覆盖率，以及与其他计算器的对比。",
+            en="Errors of the estimate on held-out measurements by method, recipe, family, size and GPU, the worst ten cells and why, coverage of the intervals, other calculators beside it.",
+        ),
+        context={
+            "overall": found["overall"],
+            "promises": found["promises"],
+            "groups": [(name, title, found["by"][name]) for name, title in GROUPS],
+            "parts": PARTS,
+            "quantities": QUANTITIES,
+            "worst": [(by_hub.get(r["model"]), r, REASONS[r["reason"]]) for r in found["worst"]],
+            "held_out": len(found["records"]),
+            "fitted": sum(not run.holdout for run in ok),
+            "peers": read_json(dataset.root / "benchmarks" / "peers.json"),
+            "gpus": catalog.gpus,
+            "measured_models": len({run.hub_id for run in ok}),
+            "models": len(catalog.models),
+            "data_date": dataset.data_date,
+        },
+        hide=(),
+    )
