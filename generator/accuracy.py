@@ -148,8 +148,8 @@ def run_accuracy(arguments: argparse.Namespace) -> int:
 
 def print_accuracy(found: Mapping[str, Any], console: Console) -> None:
     """Errors on the hold-out as tables."""
-    for title, parts in (("all", {"all": found["overall"]}), *found["by"].items()):
-        table = Table("held out, by " + title, "quantity", "cells", "median", "p95", "worst", "in the 90 % interval")
+    for title, parts in (("nothing", {"all": found["overall"]}), *found["by"].items()):
+        table = Table(title, "quantity", "cells", "median", "p95", "worst", "inside", title=f"held out, by {title}")
         for part, quantities in parts.items():
             for name, figures in quantities.items():
                 shown = [f"{figures[key]:.1%}" for key in ("median", "p95", "worst", "inside")]
