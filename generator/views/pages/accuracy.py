@@ -61,7 +61,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         title=Text(zh="估算有多准", en="How accurate the estimates are"),
         description=Text(
             zh="估算在留出实测上的误差：按方法、配方、家族、大小和显卡列出，最差的十格与原因，区间覆盖率，以及与其他计算器的对比。",
-            en="Errors of the estimate on held-out measurements by method, recipe, family, size and GPU, the worst ten cells and why, coverage of the intervals, other calculators beside it.",
+            en="Errors of the estimate on held-out measurements by method, family, size and GPU, the worst cells and why, and other calculators beside it.",
         ),
         context={
             "overall": found["overall"],
