@@ -64,3 +64,14 @@ def test_the_page_and_the_command_show_the_committed_errors(capsys: pytest.Captu
     assert main(["accuracy"]) == 0
     printed = capsys.readouterr().out
     assert "by method" in printed and f"{page.context['overall']['allocated']['median']:.1%}" in printed
+
+
+def test_the_comparison_covers_the_held_out_cells_of_today() -> None:
+    """A new hold-out needs ``python -m benchmarks.peers`` again; no calculator has to be installed to know that."""
+    dataset, _ = load_dataset(ROOT)
+    (page,) = pages(dataset)
+    peers = page.context["peers"]
+    assert peers["cells"] == page.context["held_out"]
+    assert all(peer["answered"] + peer["refused"] == peers["cells"] for peer in peers["peers"])
+    own = next(peer for peer in peers["peers"] if peer["id"] == "atlas")
+    assert own["median"] == pytest.approx(page.context["overall"]["allocated"]["median"], abs=1e-3)
