@@ -1,8 +1,8 @@
 """Other calculators on the held-out cells: ``python -m benchmarks.peers`` writes benchmarks/peers.json.
 
 Needs ``pip install fitcheck-llm`` beside the guide; without it that calculator is left out and said so. The other two
-are rules that their makers publish, written down here from the pages cited: they see only the size of the model. fitcheck-llm
-counts the CUDA context and is held against what the driver charged the process; for full fine-tuning in fp32 with bf16
+are rules that their makers publish, written down here from the pages cited: they see only the size of the model.
+fitcheck-llm counts the CUDA context and is held against what the driver charged the process; for full fine-tuning in fp32 with bf16
 autocast, which it does not know, it is asked in both precisions and its better answer counts. The others are held
 against the allocated peak, the lowest of the memory tiers, which favours those that say too little.
 Only held-out cells count, for the guide as for the others. No test and no page needs any of them installed.
@@ -124,6 +124,9 @@ def main() -> int:
     def parameters(run: Run) -> int:
         return locate(table, run)[1].parameters
 
+    def fitcheck(run: Run) -> float:
+        return ask_fitcheck(dict(dataset.hub[run.hub_id].config or {}), run)
+
     def ours(run: Run) -> float:
         return evaluate(*locate(table, run), run.case).allocated
 
@@ -147,7 +150,7 @@ def main() -> int:
             {
                 "id": "fitcheck-llm", "name": "fitcheck-llm", "version": number,
                 "url": "https://pypi.org/project/fitcheck-llm/", "note": note,
-                **compare(runs, lambda run: ask_fitcheck(dict(dataset.hub[run.hub_id].config or {}), run), process_bytes),
+                **compare(runs, fitcheck, process_bytes),
             }
         )  # fmt: skip
     peers += [

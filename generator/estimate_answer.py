@@ -156,6 +156,8 @@ class Estimator:
         self.table = table
         self.calibration = dict(calibration or {})
         self.shapes = dict(shapes or {})
+        self.unknown: dict[str, str] = {}
+        """Hub id → why its config gives no shape; filled by whoever has the configs."""
         self._runs = {
             case_key(run.hub_id, run.case, run.gpu): run
             for run in runs
@@ -173,7 +175,7 @@ class Estimator:
     def _find(self, hub_id: str, case: Case) -> tuple[CoefficientSet, Architecture, Cell]:
         number = self.table.models.get(hub_id)
         if number is None:
-            raise NotEstimable(f"{hub_id}: no configuration with a known architecture")
+            raise NotEstimable(f"{hub_id}: {self.unknown.get(hub_id, 'no configuration with a known architecture')}")
         architecture = self.table.architectures[number]
         index = self.table.set_index(case)
         cell = architecture.cells.get(index)

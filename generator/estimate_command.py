@@ -27,8 +27,16 @@ def build_estimator(
 ) -> Estimator:
     """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (it holds calibration.json)."""
     calibration = read_json(catalog / "calibration.json") if catalog else {}
+    facts = list(facts)
     table, shapes = build_coefficients(facts, gpus, calibration)
-    return Estimator(table, runs, shapes, calibration)
+    estimator = Estimator(table, runs, shapes, calibration)
+    for item in facts:
+        if item.hub_id not in shapes and item.config:
+            try:
+                describe(item.config)
+            except UnknownArchitecture as error:
+                estimator.unknown[item.hub_id] = str(error)
+    return estimator
 
 
 def publish_coefficients(estimator: Estimator) -> dict[str, Any]:

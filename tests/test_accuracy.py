@@ -7,7 +7,10 @@ import pytest
 from generator.accuracy import accuracy, explain, summarise
 from generator.cli import main
 from generator.dataset import load_dataset
+from generator.estimate import NotEstimable
 from generator.estimate_answer import build_coefficients
+from generator.estimate_command import build_estimator
+from generator.records import Case, HubFacts
 from generator.views.pages.accuracy import REASONS, pages
 
 from .test_calibrate import configs, make_runs
@@ -75,3 +78,9 @@ def test_the_comparison_covers_the_held_out_cells_of_today() -> None:
     assert all(peer["answered"] + peer["refused"] == peers["cells"] for peer in peers["peers"])
     own = next(peer for peer in peers["peers"] if peer["id"] == "atlas")
     assert own["median"] == pytest.approx(page.context["overall"]["allocated"]["median"], abs=1e-3)
+
+
+def test_a_config_without_a_shape_says_what_is_missing() -> None:
+    fact = HubFacts(hub_id="a/b", config={"model_type": "lfm2", "hidden_size": 64, "num_hidden_layers": 2})
+    with pytest.raises(NotEstimable, match="a/b: .*lfm2.* lacks"):
+        build_estimator([fact], [H100]).estimate("a/b", Case())
