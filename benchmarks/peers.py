@@ -1,11 +1,12 @@
 """Other calculators on the held-out cells: ``python -m benchmarks.peers`` writes benchmarks/peers.json.
 
-Needs ``pip install fitcheck-llm`` beside the guide; without it that calculator is left out and said so. The other two
-are rules that their makers publish, written down here from the pages cited: they see only the size of the model.
-fitcheck-llm counts the CUDA context and is held against what the driver charged the process; for full fine-tuning in fp32 with bf16
-autocast, which it does not know, it is asked in both precisions and its better answer counts. The others are held
-against the allocated peak, the lowest of the memory tiers, which favours those that say too little.
-Only held-out cells count, for the guide as for the others. No test and no page needs any of them installed.
+Needs ``pip install fitcheck-llm`` beside the guide; without it that calculator is left out and said so. The other
+two are rules that their makers publish, written down here from the pages cited: they see only the size of the
+model. fitcheck-llm counts the CUDA context and is held against what the driver charged the process; for full
+fine-tuning in fp32 with bf16 autocast, which it does not know, it is asked in both precisions and its better answer
+counts. The others are held against the allocated peak, the lowest of the memory tiers, which favours those that say
+too little. Only held-out cells count, for the guide as for the others. No test and no page needs any of them
+installed.
 """
 
 from __future__ import annotations

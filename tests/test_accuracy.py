@@ -82,5 +82,5 @@ def test_the_comparison_covers_the_held_out_cells_of_today() -> None:
 
 def test_a_config_without_a_shape_says_what_is_missing() -> None:
     fact = HubFacts(hub_id="a/b", config={"model_type": "lfm2", "hidden_size": 64, "num_hidden_layers": 2})
-    with pytest.raises(NotEstimable, match="a/b: .*lfm2.* lacks"):
+    with pytest.raises(NotEstimable, match=r"a/b: .*lfm2.* lacks"):
         build_estimator([fact], [H100]).estimate("a/b", Case())
