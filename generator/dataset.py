@@ -12,6 +12,7 @@ import pandas as pd
 
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
+from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
 from .hub.snapshot import read_snapshot
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
@@ -28,6 +29,13 @@ class Dataset:
     catalog: Catalog
     hub: Mapping[str, HubFacts]
     runs: Sequence[Run]
+    discovery: Discovery | None = None
+    """The last search for new models; None if none was ever made."""
+
+    @cached_property
+    def discovered(self) -> tuple[Discovered, ...]:
+        """Notable models that the catalog lacks, most notable first: the first to be measured next."""
+        return without(self.discovery, (model.hub_id for model in self.catalog.models.values()))
 
     def facts(self, model: ModelEntry) -> HubFacts:
         """Fetched facts of a catalog model; a record of unknowns where the snapshot has none."""
@@ -133,7 +141,9 @@ def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
     catalog, problems = load_catalog(root)
     hub, hub_problems = read_snapshot(root / "catalog" / "hub")
     runs, run_problems = read_runs(root / "measurements" / "results")
-    return Dataset(root, catalog, hub, runs), [*problems, *hub_problems, *run_problems]
+    discovery, search_problems = read_discovered(root / FOLDER)
+    found = [*problems, *hub_problems, *run_problems, *search_problems]
+    return Dataset(root, catalog, hub, runs, discovery), found
 
 
 def input_files(root: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 
 class FakeHub:
@@ -17,6 +17,7 @@ class FakeHub:
         self.models: dict[str, dict[str, Any]] = {}
         self.faults: dict[str, list[Any]] = {}
         self.renames: dict[str, str] = {}
+        self.asked: list[tuple[str, dict[str, list[str]], dict[str, str]]] = []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,13 +40,16 @@ class FakeHub:
         self.models[hub_id] = {"info": record, "config": config}
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        path = urlsplit(request.path).path
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        self.asked.append((path, query, dict(request.headers)))
         of_config = "/resolve/" in path
         hub_id = path.split("/resolve/")[0].strip("/") if of_config else path.removeprefix("/api/models/")
         pending = self.faults.get(("config:" if of_config else "") + hub_id)
         if pending:
             status, headers, body = pending.pop(0) if len(pending) > 1 else pending[0]
             return self.send(request, status, headers, body)
+        if path == "/api/models":
+            return self.send(request, 200, {}, json.dumps(self.listing(query)).encode())
         if hub_id in self.renames and not of_config:
             return self.send(request, 307, {"Location": f"/api/models/{self.renames[hub_id]}"}, b"")
         model = self.models.get(hub_id)
@@ -59,6 +63,14 @@ class FakeHub:
         if request.headers.get("If-None-Match") == etag:
             return self.send(request, 304, {"ETag": etag}, b"")
         self.send(request, 200, {"ETag": etag}, body)
+
+    def listing(self, query: dict[str, list[str]]) -> list[Any]:
+        """Rows of the models that a query asks for, sorted as it says, best first."""
+        rows = [model["info"] for model in self.models.values()]
+        author, task, sort = query.get("author"), query.get("pipeline_tag"), query["sort"][0]
+        rows = [row for row in rows if not author or row["id"].startswith(author[0] + "/")]
+        rows = [row for row in rows if not task or row.get("pipeline_tag") == task[0]]
+        return sorted(rows, key=lambda row: str(row.get(sort, "")).zfill(20), reverse=True)
 
     def send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
         request.send_response(status)

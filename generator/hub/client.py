@@ -27,7 +27,7 @@ from generator.hub.cache import Cache, Kept
 from generator.hub.limits import Limits, Patience, Tally, Unanswered
 
 INFO_LIMIT_BYTES = 4_000_000
-CONFIG_LIMIT_BYTES = 2_000_000
+CONFIG_LIMIT_BYTES = 1_000_000
 LISTING_LIMIT_BYTES = 40_000_000
 MAX_REDIRECTS = 5
 

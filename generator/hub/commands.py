@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from generator.architecture import count_active_parameters, count_parameters
-from generator.catalog import Catalog, load_catalog
+from generator.catalog import load_catalog
+from generator.hub.discovered import FOLDER, forget
+from generator.hub.draft import draft_entry, draft_family, format_entry, format_stub
 from generator.hub.snapshot import read_snapshot, write_bytes
-from generator.records import HubFacts
 
 
 def register(commands: Any) -> None:
@@ -24,13 +23,17 @@ def register(commands: Any) -> None:
         help="read every model's facts from the Hub into catalog/hub",
         description="Honours HF_ENDPOINT and HF_TOKEN. Exit codes: 0 every model read; 1 catalog/hub holds an invalid "
         "file, nothing asked; 3 some models not read, their old facts stay, marked stale; 4 no answer from the Hub, "
-        "nothing written; 130 interrupted, what was read is written.",
+        "nothing written; 130 interrupted, what was read is written (nothing with --discover).",
     )
     command.add_argument("--only", nargs="+", metavar="ID", help="Hub ids to read (default: all of the catalog)")
     command.add_argument("--jobs", type=int, default=8, help="requests at a time (default %(default)s)")
     command.add_argument("--dry-run", action="store_true", help="show what would change, write nothing")
     command.add_argument("--report", type=Path, metavar="FILE", help="also write the changes as Markdown")
     command.add_argument("--cache", type=Path, default=_cache(), help="folder for answers and ETags")
+    command.add_argument("--discover", action="store_true", help="look for new models that the catalog lacks instead")
+    command.add_argument(
+        "--most", type=int, default=40, metavar="N", help="with --discover: models to list (default 40)"
+    )
     command.set_defaults(run=run_refresh)
 
     command = commands.add_parser("add", help="read one model from the Hub and write its catalog entry")
@@ -50,6 +53,8 @@ def run_refresh(arguments: argparse.Namespace) -> int:
     from generator.hub.difference import format_changes, format_markdown
     from generator.hub.refresh import refresh
 
+    if arguments.discover:
+        return run_discover(arguments)
     catalog, _ = load_catalog(arguments.root)
     folder = arguments.root / "catalog" / "hub"
     listed = sorted({model.hub_id for model in catalog.models.values()})
@@ -81,6 +86,41 @@ def run_refresh(arguments: argparse.Namespace) -> int:
     return summary.exit_code
 
 
+def run_discover(arguments: argparse.Namespace) -> int:
+    """Search for new models, print them, return the exit code."""
+    from generator.hub.client import HubClient
+    from generator.hub.discovery import discover, format_report
+
+    catalog, _ = load_catalog(arguments.root)
+    try:
+        search = discover(
+            arguments.root / FOLDER,
+            sorted({model.hub_id for model in catalog.models.values()}),
+            HubClient(cache=arguments.cache),
+            today=datetime.now(UTC).date(),
+            count=count_parameters,
+            count_active=count_active_parameters,
+            stub=lambda facts: format_stub(facts, catalog),
+            most=arguments.most,
+            jobs=arguments.jobs,
+            dry_run=arguments.dry_run,
+        )
+    except KeyboardInterrupt:
+        print("interrupted, nothing written", file=sys.stderr)
+        return 130
+    for problem in search.problems:
+        print(problem)
+    for model in search.found.models if search.found else ():
+        mark = "new" if model.facts.hub_id in search.news else f"listed since {model.first_seen}"
+        print(f"{model.facts.hub_id}: {', '.join(model.notable)}; {mark}")
+    for name, reason in search.unread.items():
+        print(f"{name}: not read: {reason}", file=sys.stderr)
+    print(search.line(), file=sys.stderr)
+    if arguments.report:
+        write_bytes(arguments.report, format_report(search).encode())
+    return search.exit_code
+
+
 def run_add(arguments: argparse.Namespace) -> int:
     """Read one model and write its record and its catalog entry."""
     from generator.hub.border import HUB_ID
@@ -108,43 +148,23 @@ def run_add(arguments: argparse.Namespace) -> int:
         print(*summary.problems, *summary.unread.values(), sep="\n", file=sys.stderr)
         return summary.exit_code or 3
     entry = draft_entry(facts, catalog, arguments.why_zh, arguments.why_en)
-    name = facts.hub_id.split("/")[1].lower()
-    path = arguments.root / "catalog" / "models" / f"{name}.yaml"
+    path = arguments.root / "catalog" / "models" / f"{entry['id']}.yaml"
     if path.exists():
         print(f"{path} exists already and stays as it is", file=sys.stderr)
         return 2
-    write_bytes(path, yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=1000).encode())
+    if entry["family"] and entry["family"] not in catalog.families:
+        family = draft_family(facts)
+        where = arguments.root / "catalog" / "families" / f"{family['id']}.yaml"
+        write_bytes(where, format_entry({k: v for k, v in family.items() if k != "id"}).encode())
+        print(f"wrote {where}: say there what this family is")
+    write_bytes(path, format_entry({k: v for k, v in entry.items() if k != "id"}).encode())
+    forget(arguments.root / FOLDER, facts.hub_id)
     print(f"wrote {path}")
-    if not (arguments.why_zh and arguments.why_en and entry["family"]):
-        print("fill in the empty fields; `python -m generator check` names each of them until then")
+    if not entry["family"]:
+        print("`family` is empty: transformers does not know this architecture; `python -m generator check` says where")
+    if not (arguments.why_zh and arguments.why_en):
+        print("its `why` only repeats the facts: say in zh and en what is true of this model alone")
     return summary.exit_code
-
-
-def draft_entry(facts: HubFacts, catalog: Catalog, why_zh: str, why_en: str) -> dict[str, Any]:
-    """A catalog entry from what the Hub says. What only a person can say stays empty, which ``check`` refuses."""
-    name = facts.hub_id.split("/")[1]
-    words = name.lower()
-    kind = (facts.config or {}).get("model_type")
-    family = next((id_ for id_, entry in catalog.families.items() if kind in entry.model_types), "")
-    licence = next((id_ for id_, entry in catalog.licences.items() if facts.licence in (id_, *entry.hub_names)), None)
-    if "code" in words:
-        variant = "code"
-    elif any(word in words for word in ("think", "reason", "-r1")):
-        variant = "reasoning"
-    else:
-        variant = "chat" if any(word in words for word in ("instruct", "chat", "-it")) else "base"
-    return {
-        "id": words,
-        "hub_id": facts.hub_id,
-        "name": name,
-        "family": family,
-        "variant": variant,
-        "status": "current",
-        "released": facts.created,
-        "licence": licence,
-        "languages": facts.languages,
-        "why": {"zh": why_zh, "en": why_en},
-    }
 
 
 def _cache() -> Path:

@@ -37,7 +37,7 @@ def read_snapshot(folder: Path) -> tuple[dict[str, HubFacts], list[Problem]]:
         if record is None:
             continue
         if path.name != f"{slug(record.hub_id)}.json":
-            line, column = _position(path.read_text(encoding="utf-8"), ("hub_id",))
+            line, column = place_in(path.read_text(encoding="utf-8"), ("hub_id",))
             reason = f"{record.hub_id} belongs in {slug(record.hub_id)}.json"
             problems.append(Problem(file=str(path), line=line, column=column, field="hub_id", reason=reason))
             continue
@@ -45,39 +45,58 @@ def read_snapshot(folder: Path) -> tuple[dict[str, HubFacts], list[Problem]]:
     return facts, problems
 
 
-def read_facts(path: Path) -> tuple[HubFacts | None, list[Problem]]:
-    """Read one snapshot file; ``(None, problems)`` if it is not a valid record."""
+class FileFault(Exception):
+    """A file that is no JSON object; ``problem`` says where and why."""
 
-    def problem(reason: str, line: int = 1, column: int = 1, field: str = "") -> Problem:
-        return Problem(file=str(path), line=line, column=column, field=field, reason=reason)
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def read_object(path: Path) -> tuple[str, dict[str, Any]]:
+    """Text and content of a file that holds one JSON object, read strictly. Raises ``FileFault``."""
+
+    def fault(reason: str, line: int = 1, column: int = 1) -> FileFault:
+        return FileFault(Problem(file=str(path), line=line, column=column, reason=reason))
 
     try:
         raw = path.read_bytes()
         if len(raw) > MAX_FILE_BYTES:
-            return None, [problem(f"{len(raw)} bytes, more than the {MAX_FILE_BYTES} a record may have")]
+            raise fault(f"{len(raw)} bytes, more than the {MAX_FILE_BYTES} a record may have")
         text = raw.decode("utf-8")
         data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
     except json.JSONDecodeError as error:
-        return None, [problem(error.msg, error.lineno, error.colno)]
+        raise fault(error.msg, error.lineno, error.colno) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        return None, [problem(f"not UTF-8: {error.reason}", line)]
-    except RecursionError:
-        return None, [problem("nested too deeply")]
+        raise fault(f"not UTF-8: {error.reason}", line) from error
+    except RecursionError as error:
+        raise fault("nested too deeply") from error
     except (OSError, ValueError) as error:
-        return None, [problem(str(error))]
+        raise fault(str(error)) from error
     if not isinstance(data, dict):
-        return None, [problem("expected one JSON object")]
+        raise fault("expected one JSON object")
+    return text, data
+
+
+def read_facts(path: Path) -> tuple[HubFacts | None, list[Problem]]:
+    """Read one snapshot file; ``(None, problems)`` if it is not a valid record."""
+    try:
+        text, data = read_object(path)
+    except FileFault as fault:
+        return None, [fault.problem]
     try:
         record = HubFacts.model_validate(data)
         format_facts(record)
     except ValidationError as error:
-        return None, [
-            problem(e["msg"], *_position(text, e["loc"]), field=".".join(str(part) for part in e["loc"]))
-            for e in error.errors(include_url=False, include_input=False)
-        ]
+        problems = []
+        for e in error.errors(include_url=False, include_input=False):
+            line, column = place_in(text, e["loc"])
+            where = ".".join(str(part) for part in e["loc"])
+            problems.append(Problem(file=str(path), line=line, column=column, field=where, reason=e["msg"]))
+        return None, problems
     except ValueError as error:
-        return None, [problem(f"cannot be written back: {error}")]
+        return None, [Problem(file=str(path), line=1, column=1, reason=f"cannot be written back: {error}")]
     return record, []
 
 
@@ -126,17 +145,18 @@ def format_facts(facts: HubFacts) -> str:
 
     Raises ``ValueError`` for what JSON in UTF-8 cannot hold (NaN, infinities, lone surrogates).
     """
-    data = {name: _sorted(value) for name, value in facts.model_dump().items()}
+    data = {name: canonical(value) for name, value in facts.model_dump().items()}
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     text.encode("utf-8")
     return text
 
 
-def _sorted(value: Any) -> Any:
+def canonical(value: Any) -> Any:
+    """``value`` with the keys of every object in it sorted."""
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
+        return {key: canonical(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [_sorted(item) for item in value]
+        return [canonical(item) for item in value]
     return value
 
 
@@ -153,7 +173,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
-def _position(text: str, path: tuple[int | str, ...]) -> tuple[int, int]:
+def place_in(text: str, path: tuple[int | str, ...]) -> tuple[int, int]:
     """Line and column of the value at ``path`` in valid JSON ``text``, or of its nearest existing parent."""
     at = _skip(text, 0)
     for part in path:
