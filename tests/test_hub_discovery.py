@@ -16,7 +16,11 @@ from generator.hub.client import HubClient
 from generator.hub.discovered import FOLDER, read_discovered
 from generator.hub.discovery import LISTED, Search, discover, format_report
 from generator.hub.limits import Patience
+from generator.records import LANGUAGES, Language
 from generator.views.cells import Cells
+from generator.views.figures import FILTERS
+from generator.views.page import PageRenderer
+from generator.views.pages import collect_pages, discovered
 from tests.hub_server import FakeHub
 
 ROOT = Path(__file__).parents[1]
@@ -149,3 +153,22 @@ def test_one_command_takes_a_model_from_the_search_to_its_estimate(
     assert not (tmp_path / FOLDER / "qwen--qwen9-0.6b.yaml").exists()
     need = Cells(dataset).need(model, "qlora")
     assert need is not None and need.basis == "estimated" and need.value > 0
+
+
+def test_the_page_is_honest_before_any_search_and_inert_after_it(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "catalog", tmp_path / "catalog", ignore=shutil.ignore_patterns("discovered"))
+    paths = [*(page.path for page in collect_pages(load_dataset(tmp_path)[0]))]
+
+    def body(language: Language) -> str:
+        page = next(discovered.pages(load_dataset(tmp_path)[0]))
+        return PageRenderer(language, paths, FILTERS).render(page)
+
+    assert "has not been searched live yet" in body("en") and "还没有对 Hub 做过实时搜索" in body("zh")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    cli.main(["--root", str(tmp_path), "refresh", "--discover", "--cache", str(tmp_path / "cache")])
+    for language in LANGUAGES:
+        text = body(language)
+        assert "new/Trendy" in text and "GiB" in text
+        assert "<script" not in text and "[x](" not in text

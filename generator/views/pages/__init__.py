@@ -6,12 +6,26 @@ from collections.abc import Callable, Iterator
 
 from ...dataset import Dataset
 from ..page import Page
-from . import accuracy, conclusions, data, gpu, gpu_list, home, methods, model_list, models, scenarios, sizes
+from . import (
+    accuracy,
+    conclusions,
+    data,
+    discovered,
+    gpu,
+    gpu_list,
+    home,
+    methods,
+    model_list,
+    models,
+    scenarios,
+    sizes,
+)
 
 SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     home.pages,
     model_list.pages,
     models.pages,
+    discovered.pages,
     gpu_list.pages,
     gpu.pages,
     methods.pages,
