@@ -1,7 +1,8 @@
 """Refreshing from a local Hub with the real client: what is learned, and what survives each fault."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,54 @@ def test_hostile_values_stay_data_or_become_unknown(hub: FakeHub, tmp_path: Path
     text = (tmp_path / "hub" / "evil--model.json").read_text(encoding="utf-8")
     assert "\x00" not in text and "\\u0000" not in text and "\u202e" not in text
     assert not any("script" in note for note in facts.notes)
+
+
+def test_the_token_goes_to_the_endpoint_and_nowhere_else(hub: FakeHub, tmp_path: Path) -> None:
+    other = FakeHub()
+    other.add("good/one", CONFIG)
+    hub.faults["good/one"] = [(307, {"Location": f"{other.endpoint}/api/models/good/one"}, b"")]
+    client = HubClient(endpoint=hub.endpoint, token="hf_secret", patience=Patience(attempts=1, timeout_seconds=2))
+    client.model_info("good/one", ("sha",))
+    assert [headers["authorization"] for _, _, headers in hub.asked] == ["Bearer hf_secret"]
+    assert other.asked and not any("authorization" in headers for _, _, headers in other.asked)
+    other.close()
+
+
+def test_a_wait_until_a_date_is_waited(hub: FakeHub, tmp_path: Path) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    hub.faults["good/one"] = [(429, {"Retry-After": later}, b""), (307, {"Location": "/api/models/good/two"}, b"")]
+    slept: list[float] = []
+    patience = Patience(attempts=2, timeout_seconds=2)
+    client = HubClient(endpoint=hub.endpoint, patience=patience, sleep=slept.append)
+    client.model_info("good/one", ("sha",))
+    assert any(90 < seconds <= 100 for seconds in slept)
+
+
+def test_the_network_going_away_half_way_keeps_all_facts(hub: FakeHub, tmp_path: Path) -> None:
+    for i in range(12):
+        hub.add(f"many/m{i:02}", CONFIG)
+    run(hub, tmp_path / "hub")
+    before = read_snapshot(tmp_path / "hub")[0]
+    hub.models["good/one"]["info"]["likes"] = 99
+
+    def cut(hub_id: str) -> None:
+        hub.server.shutdown()
+        hub.server.server_close()
+
+    ids = ["good/one", *sorted(i for i in hub.models if i != "good/one")]
+    summary = run(hub, tmp_path / "hub", *ids, progress=cut)
+    facts = read_snapshot(tmp_path / "hub")[0]
+    assert summary.exit_code == 3 and facts.keys() == before.keys()
+    assert facts["good/one"].likes == 99
+    assert all(facts[i].config == before[i].config for i in facts)
+    assert any("network is gone" in reason or "no connection" in reason for reason in summary.unread.values())
+
+
+def test_ctrl_c_leaves_whole_files_only(hub: FakeHub, tmp_path: Path) -> None:
+    def press(hub_id: str) -> None:
+        raise KeyboardInterrupt
+
+    summary = run(hub, tmp_path / "hub", progress=press)
+    assert summary.exit_code == 130
+    assert read_snapshot(tmp_path / "hub")[1] == []
+    assert not [path for path in (tmp_path / "hub").iterdir() if path.name.startswith(".")]
