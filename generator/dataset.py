@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
+from .hub.freshness import is_old
 from .hub.snapshot import read_snapshot
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
@@ -51,6 +53,10 @@ class Dataset:
             if count:
                 counts[model.id] = count
         return counts
+
+    def is_old(self, facts: HubFacts) -> bool:
+        """Whether the Hub's changing figures (downloads, likes) were read over 30 days before the newest data."""
+        return is_old(facts, date.fromisoformat(self.data_date), "downloads")
 
     def size_class(self, model: ModelEntry) -> SizeClassEntry | None:
         """Size class by total parameters (memory follows the total, also for mixtures of experts)."""
@@ -107,6 +113,7 @@ class Dataset:
                     "gated": facts.gated,
                     "created": facts.created,
                     "observed": observed_date(facts),
+                    "old": self.is_old(facts),
                     "runs": len(self.runs_of.get(model.hub_id, ())),
                 }
             )

@@ -49,6 +49,7 @@ def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) 
                 "licence": licence.name if licence else facts.licence,
                 "gated": facts.gated,
                 "downloads": facts.downloads,
+                "old": dataset.is_old(facts),
                 "template": support.llamafactory_template if support else None,
                 "remote": catalog.families[model.family].needs_remote_code
                 if model.family in catalog.families

@@ -50,6 +50,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "unknown": sorted(unknown, key=lambda pair: -pair[1]),
             "months": sorted(months.items(), reverse=True),
             "runs": len(dataset.runs),
+            "old": sum(dataset.is_old(item) for item in facts),
         },
         hide=(),
     )

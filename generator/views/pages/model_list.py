@@ -32,6 +32,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "context": facts.context_length,
                 "downloads": facts.downloads,
                 "observed": observed_date(facts),
+                "old": dataset.is_old(facts),
                 "qlora": cells.need(model, "qlora"),
                 "qlora_lean": cells.need(model, "qlora", "lean"),
                 "lora": cells.need(model, "lora"),

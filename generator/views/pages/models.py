@@ -76,6 +76,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "facts": facts,
                 "parameters": dataset.parameters.get(model.id),
                 "observed": observed_date(facts),
+                "old": dataset.is_old(facts),
                 "licence": dataset.licence(model),
                 "family": dataset.catalog.families.get(model.family),
                 "methods": dataset.catalog.methods,
