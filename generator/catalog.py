@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +108,8 @@ def load_catalog(root: Path) -> tuple[Catalog, list[Problem]]:
         known[folder] = set()
         for path in entry_paths(root, folder):
             known[folder].add(path.stem)
-            entry, wrong = read_entry(root, path, record)
+            stat = path.stat()
+            entry, wrong = _read_once(root, path, record, stat.st_size, stat.st_mtime_ns)
             problems += wrong
             if entry is not None:
                 entries[path.stem] = entry
@@ -120,6 +122,15 @@ def load_catalog(root: Path) -> tuple[Catalog, list[Problem]]:
 def entry_paths(root: Path, folder: str) -> list[Path]:
     """The entry files of one folder, templates left out, in order of name."""
     return sorted(path for path in (root / "catalog" / folder).glob("*.yaml") if not path.name.startswith(("_", ".")))
+
+
+@lru_cache(maxsize=8192)
+def _read_once(
+    root: Path, path: Path, record: type[Record], size: int, changed_ns: int
+) -> tuple[Record | None, tuple[Problem, ...]]:
+    """`read_entry`, once per state of the file: an entry that nobody edited stays the same object in a reload."""
+    entry, problems = read_entry(root, path, record)
+    return entry, tuple(problems)
 
 
 def read_entry(root: Path, path: Path, record: type[R]) -> tuple[R | None, list[Problem]]:

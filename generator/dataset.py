@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -33,6 +33,8 @@ class Dataset:
     runs: Sequence[Run]
     discovery: Discovery | None = None
     """The last search for new models; None if none was ever made."""
+    json_digest: str = ""
+    """Of the files that the machine writes: equal digests mean the same snapshot, runs and tables of figures."""
 
     @cached_property
     def discovered(self) -> tuple[Discovered, ...]:
@@ -146,23 +148,32 @@ def observed_date(facts: HubFacts) -> str | None:
 def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
     """Read all inputs under `root`; problems of all files are collected, none is raised."""
     catalog, problems = load_catalog(root)
+    digest = input_digest(root, (".json", ".jsonl"))
+    hub, runs, discovery, json_problems = _read_json(root, digest)
+    return Dataset(root, catalog, hub, runs, discovery, digest), [*problems, *json_problems]
+
+
+@lru_cache(maxsize=1)
+def _read_json(
+    root: Path, digest: str
+) -> tuple[Mapping[str, HubFacts], Sequence[Run], Discovery | None, tuple[Problem, ...]]:
+    """Snapshot, runs and discoveries, read again only when one of their files changed (`digest`)."""
     hub, hub_problems = read_snapshot(root / "catalog" / "hub")
     runs, run_problems = read_runs(root / "measurements" / "results")
     discovery, search_problems = read_discovered(root / FOLDER)
-    found = [*problems, *hub_problems, *run_problems, *search_problems]
-    return Dataset(root, catalog, hub, runs, discovery), found
+    return hub, runs, discovery, (*hub_problems, *run_problems, *search_problems)
 
 
-def input_files(root: Path) -> Iterator[Path]:
+def input_files(root: Path, kinds: Collection[str] = (".yaml", ".json", ".jsonl")) -> Iterator[Path]:
     """Every file that determines the site, in a stable order."""
     for folder in INPUTS:
-        yield from sorted(path for path in (root / folder).rglob("*") if path.suffix in {".yaml", ".json", ".jsonl"})
+        yield from sorted(path for path in (root / folder).rglob("*") if path.suffix in kinds)
 
 
-def input_digest(root: Path) -> str:
+def input_digest(root: Path, kinds: Collection[str] = (".yaml", ".json", ".jsonl")) -> str:
     """Digest of names, sizes and change times of the inputs: equal digests mean that nothing was edited."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in input_files(root):
+    for path in input_files(root, kinds):
         stat = path.stat()
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .dataset import Dataset
@@ -16,9 +16,14 @@ from .views.pages import collect_pages
 
 
 def render(
-    dataset: Dataset, language: Language, pages: Sequence[Page] | None = None
+    dataset: Dataset,
+    language: Language,
+    pages: Sequence[Page] | None = None,
+    known: Collection[str] | None = None,
 ) -> tuple[Mapping[str, bytes], Mapping[str, Page]]:
     """Markdown of every page in `language`: path → bytes, and path → the page it came from.
+
+    `known` names the paths that pages may link to, where `pages` is only a part of the site.
 
     Raises `DeadLink` for a link to a page that does not exist and `ValueError` for a phrase without its twin.
     """
@@ -26,7 +31,7 @@ def render(
     by_path = {page.path: page for page in pages}
     if len(by_path) != len(pages):
         raise ValueError("two pages share one path")
-    renderer = PageRenderer(language, by_path, FILTERS)
+    renderer = PageRenderer(language, by_path if known is None else known, FILTERS)
     return {page.path: renderer.render(page).encode() for page in pages}, by_path
 
 

@@ -110,3 +110,16 @@ def test_a_broken_yaml_is_named_and_the_next_save_recovers(serving: Serving) -> 
     file.write_text(original.replace("name: RTX 4090", "name: RTX 4090 again"), encoding="utf-8")
     serving.wait("/gpus/rtx-4090/", "4090 again")
     file.write_text(original, encoding="utf-8")
+
+
+def test_a_save_that_touches_many_pages_reaches_all_of_them(serving: Serving) -> None:
+    """The edited page comes first; the pages that only mention the entry follow by themselves."""
+    file = serving.root / "catalog/models/qwen3-8b.yaml"
+    original = file.read_text(encoding="utf-8")
+    serving.wait("/models/", "Qwen3-8B")
+    file.write_text(original.replace("name: Qwen3-8B", "name: Qwen3-8B-spread"), encoding="utf-8")
+    serving.wait("/models/qwen3-8b/", "Qwen3-8B-spread")
+    serving.wait("/models/", "Qwen3-8B-spread")
+    serving.wait("/en/gpus/rtx-4090/", "Qwen3-8B-spread")
+    file.write_text(original, encoding="utf-8")
+    serving.wait("/en/models/qwen3-8b/", "Qwen3-8B<")

@@ -154,13 +154,31 @@ def run_note(dataset: Dataset, run: Run) -> Text:
     return Text(zh=words, en=words)
 
 
-_CACHE: dict[int, tuple[Dataset, Cells]] = {}
+_LATEST: list[Cells] = []
 
 
 def cells_of(dataset: Dataset) -> Cells:
-    """The cells of a dataset, computed once however many sections ask."""
-    kept = _CACHE.get(id(dataset))
-    if kept is None or kept[0] is not dataset:
-        _CACHE.clear()
-        kept = _CACHE[id(dataset)] = (dataset, Cells(dataset))
-    return kept[1]
+    """The cells of a dataset, computed once however many sections ask; a reload that changes no input keeps them."""
+    latest = _LATEST[0] if _LATEST else None
+    if latest is None or latest.dataset is not dataset:
+        cells = Cells(dataset)
+        if latest is not None and _priced_alike(latest.dataset, dataset):
+            kept = ("estimator", "_measured", "_answers") if latest.dataset.catalog.gpus == dataset.catalog.gpus else ()
+            for name in kept or ("estimator", "_measured"):
+                if name in latest.__dict__:
+                    cells.__dict__[name] = latest.__dict__[name]
+        _LATEST[:] = [cells]
+    return _LATEST[0]
+
+
+def _priced_alike(old: Dataset, new: Dataset) -> bool:
+    """Whether no input of the estimator differs: snapshot, runs, tables, the cards' figures and the models' Hub ids."""
+    return (
+        old.root == new.root
+        and bool(old.json_digest)
+        and old.json_digest == new.json_digest
+        and {g.id: gpu_figures(g) for g in old.catalog.gpus.values()}
+        == {g.id: gpu_figures(g) for g in new.catalog.gpus.values()}
+        and {m.id: m.hub_id for m in old.catalog.models.values()}
+        == {m.id: m.hub_id for m in new.catalog.models.values()}
+    )
