@@ -117,7 +117,7 @@ def build_changes_only() -> None:
     def build_changes(config: Any, *, serve_url: str | None = None, dirty: bool = False) -> None:
         mkdocs_build.build(config, serve_url=serve_url, dirty=True)
 
-    mkdocs_serve.build = build_changes
+    setattr(mkdocs_serve, "build", build_changes)  # noqa: B010  (the module does not export what it calls)
     i18n.build = build_changes
     logging.getLogger("mkdocs.commands.build").addFilter(_DirtyWarning())
 
