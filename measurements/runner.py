@@ -74,11 +74,11 @@ def run(cells: list[Cell], results: Path, device: torch.device, limit_seconds: f
     """Measure what is open. Returns an exit status: 0, or REPLACE_PROCESS when a fresh process must go on."""
     begin = time.monotonic()
     gpu_id = describe_environment(device)["gpu_id"]
-    todo = drop_impossible(select_open(cells, find_done(results, gpu_id)), device)
-    print(f"{len(todo)} of {len(cells)} cells to measure on {gpu_id}", file=sys.stderr)
+    waiting = drop_impossible(select_open(cells, find_done(results, gpu_id)), device)
+    print(f"{len(waiting)} of {len(cells)} cells to measure on {gpu_id}", file=sys.stderr)
     session = measure.Session(device)
     written = 0
-    for group in group_cells(todo):
+    for group in group_cells(waiting):
         left = {cell.key: cell for cell in group}
         spent = time.monotonic() - begin
         if limit_seconds is not None and spent > limit_seconds:
@@ -90,10 +90,12 @@ def run(cells: list[Cell], results: Path, device: torch.device, limit_seconds: f
                 left.pop(cell.key, None)
                 written += 1
                 spent = time.monotonic() - begin
-                rest = (len(todo) - written) * spent / written
+                rest = (len(waiting) - written) * spent / written
                 peak = data["memory"]["peak_allocated_bytes"]
                 size = f"{peak / 2**30:6.2f} GiB" if peak else data["reason"] or "-"
-                print(f"[{written}/{len(todo)}] {spent:5.0f} s, {rest:4.0f} s to go: {cell}: {data['status']} {size}")
+                print(
+                    f"[{written}/{len(waiting)}] {spent:5.0f} s, {rest:4.0f} s to go: {cell}: {data['status']} {size}"
+                )
                 sys.stdout.flush()
                 del path
                 if limit_seconds is not None and spent > limit_seconds:
