@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -121,25 +120,21 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def explain(record: Mapping[str, Any], measured: set[str]) -> str:
-    """Why a cell is off, as far as its own figures tell; an id that pages turn into words."""
+    """What is unusual about a cell that is off: a likely reason, not a proven one. An id that pages turn into words."""
     if record["model"] not in measured:
         return "model_not_measured"
     if not record["checkpointing"]:
         return "activations_without_checkpointing"
     if record["micro_batch"] * record["seq_len"] <= 1024:
         return "fixed_temporaries_weigh_more_in_small_steps"
-    return "peak_between_two_phases"
+    return "not_explained"
 
 
 def run_accuracy(arguments: argparse.Namespace) -> int:
-    from .dataset import load_dataset
+    from .dataset import require_dataset
     from .estimate_command import build_estimator
 
-    dataset, problems = load_dataset(arguments.root)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        return 1
+    dataset = require_dataset(arguments.root)
     catalog = arguments.root / "catalog"
     table = build_estimator(dataset.hub.values(), dataset.catalog.gpus.values(), (), catalog).table
     print_accuracy(accuracy(table, dataset.runs), Console())

@@ -288,13 +288,9 @@ def write_calibration(values: Mapping[str, Any], path: Path) -> None:
 
 
 def run_fit(arguments: Any) -> int:
-    from .dataset import load_dataset
+    from .dataset import require_dataset
 
-    dataset, problems = load_dataset(arguments.root)
-    for problem in problems:
-        print(problem)
-    if problems:
-        return 1
+    dataset = require_dataset(arguments.root)
     values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs)
     write_calibration(values, arguments.root / "catalog" / "calibration.json")
     print(f"{values['runs']['fitted']} runs fitted, {values['runs']['held_out']} held out")

@@ -1,4 +1,4 @@
-"""``python -m generator {serve|build|check|refresh|add|plan|estimate|trace|fit}``: arguments and exit codes.
+"""``python -m generator {serve|build|check|refresh|add|plan|estimate|fit|accuracy}``: arguments and exit codes.
 
 Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong usage; `refresh` documents its own.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from .accuracy import register as register_accuracy
 from .calibrate import register as register_fit
 from .checks import find_problems
-from .dataset import load_dataset
+from .dataset import BrokenInputs, load_dataset
 from .estimate_command import register as register_estimate
 from .hub.commands import register as register_hub
 from .plan import register as register_plan
@@ -113,5 +113,8 @@ def parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = parser().parse_args(words)
-    result: int = arguments.run(arguments)
+    try:
+        result: int = arguments.run(arguments)
+    except BrokenInputs as broken:
+        return report(broken.problems)
     return result

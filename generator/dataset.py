@@ -145,6 +145,22 @@ def observed_date(facts: HubFacts) -> str | None:
     return None
 
 
+class BrokenInputs(ValueError):
+    """Inputs that a command cannot work with; ``problems`` says what is wrong, one record each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def require_dataset(root: Path) -> Dataset:
+    """The dataset, for commands that need it whole. Raises `BrokenInputs`."""
+    dataset, problems = load_dataset(root)
+    if problems:
+        raise BrokenInputs(problems)
+    return dataset
+
+
 def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
     """Read all inputs under `root`; problems of all files are collected, none is raised."""
     catalog, problems = load_catalog(root)

@@ -42,9 +42,7 @@ REASONS = {
     "fixed_temporaries_weigh_more_in_small_steps": Text(
         zh="步子小，固定的临时张量占比大", en="a small step, in which fixed temporaries weigh more"
     ),
-    "peak_between_two_phases": Text(
-        zh="峰值落在公式没有单列的时刻", en="the peak is at a moment that has no row of its own in the formula"
-    ),
+    "not_explained": Text(zh="原因还没有查明", en="not explained yet"),
 }
 
 
