@@ -243,30 +243,28 @@ def write_configs(wishes: Iterable[Wish], facts: Mapping[str, HubFacts], folder:
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    from .dataset import load_dataset
+    from .dataset import require_dataset
     from .estimate_command import build_estimator
 
-    dataset, problems = load_dataset(arguments.root)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        return 1
+    dataset = require_dataset(arguments.root)
     gpus = dataset.catalog.gpus
     if arguments.gpu not in gpus:
         print(f"--gpu: unknown GPU {arguments.gpu!r} (ids are the file names in catalog/gpus)", file=sys.stderr)
         return 2
-    estimator = build_estimator(dataset.hub.values(), gpus.values(), (), arguments.root / "catalog")
     listed = {model.hub_id for model in dataset.catalog.models.values()}
-    facts = {hub_id: fact for hub_id, fact in dataset.hub.items() if hub_id in listed}
+    found_new = {model.facts.hub_id: model.facts for model in dataset.discovered}
+    facts = {hub_id: fact for hub_id, fact in dataset.hub.items() if hub_id in listed} | found_new
+    known = {**dataset.hub, **found_new}
+    estimator = build_estimator(known.values(), gpus.values(), (), arguments.root / "catalog")
     wishes = make_plan(
         estimator, facts, dataset.runs, arguments.gpu, estimator.table.gpus[arguments.gpu].usable_bytes,
-        discovered=arguments.first, today=datetime.now(UTC).date(), stale_months=arguments.stale_months,
+        discovered=[*arguments.first, *found_new], today=datetime.now(UTC).date(), stale_months=arguments.stale_months,
         recipe=arguments.recipe_hash,
     )  # fmt: skip
     found = len(wishes)
     wishes = wishes[: arguments.limit]
     if arguments.configs:
-        for hub_id in write_configs(wishes, dataset.hub, arguments.root / "measurements" / "configs"):
+        for hub_id in write_configs(wishes, known, arguments.root / "measurements" / "configs"):
             print(f"measurements/configs/{slug(hub_id)}.json written", file=sys.stderr)
     if str(arguments.out) == "-":
         for wish in wishes:
@@ -289,7 +287,9 @@ def register(commands: Any) -> None:
     command.add_argument("--gpu", default="h100-sxm-80gb", help="catalog id of the card to measure on (%(default)s)")
     command.add_argument("--limit", type=_positive, help="only the first N cells")
     command.add_argument("--out", type=Path, default=Path("plan.jsonl"), help="'-' for the screen (%(default)s)")
-    command.add_argument("--first", nargs="+", default=[], metavar="ID", help="models to put first")
+    command.add_argument(
+        "--first", nargs="+", default=[], metavar="ID", help="models to put first, before those just discovered"
+    )
     command.add_argument(
         "--stale-months", type=_positive, default=STALE_MONTHS, help="results this old are measured again (%(default)s)"
     )

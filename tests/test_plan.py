@@ -1,13 +1,16 @@
 """The plan: what comes first, what is left out, and that the harness reads every line."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from generator.cli import main
+from generator.dataset import Dataset
 from generator.estimate_command import build_estimator
+from generator.hub.discovered import Discovered, Discovery
 from generator.plan import Wish, current_recipe, disagree, draw_holdout, is_stale, make_plan, write_configs, write_lines
 from generator.records import GIB, Case, HubFacts, Run, slug
 from measurements.campaign import make_plan as campaign_plan
@@ -157,3 +160,18 @@ def test_the_command_writes_a_plan_for_the_committed_data(tmp_path: Path, capsys
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 5 and "5 of" in capsys.readouterr().err
     assert main(["plan", "--gpu", "abacus", "--out", str(path)]) == 2
+
+
+def test_what_the_last_search_found_comes_first(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = fact("new-maker/new-model", 1536, 7)
+    found = Discovery(
+        searched="2026-11-24", seen=1, left_out={},
+        models=[Discovered(facts=new, notable=["trending"], first_seen="2026-11-24")],
+    )  # fmt: skip
+    monkeypatch.setattr("generator.dataset.require_dataset", lambda root: replace(dataset, discovery=found))
+    path = tmp_path / "plan.jsonl"
+    assert main(["plan", "--limit", "5", "--out", str(path)]) == 0
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {line["model"] for line in lines} == {"new-maker/new-model"}
