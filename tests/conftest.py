@@ -80,6 +80,13 @@ def chromium_path() -> str:
     raise FileNotFoundError("no Chromium: run `make browser`, or set CHROMIUM")
 
 
+def node_path() -> str:
+    """The node that Playwright brings along, so that tests of scripts need no installed one."""
+    from playwright._impl._driver import compute_driver_executable
+
+    return str(compute_driver_executable()[0])
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium (Playwright's Browser) that makes no connections of its own."""

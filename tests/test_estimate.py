@@ -1,7 +1,6 @@
 """The estimator: shapes counted exactly, one sum in two languages, answers that make sense."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from generator.estimate import NotEstimable, evaluate, from_json, to_json
 from generator.estimate_answer import Estimator
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
 from generator.records import GIB, Case, GpuEntry, HubFacts
+
+from .conftest import node_path
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "tests" / "vectors" / "estimate.json"
@@ -172,10 +173,9 @@ def test_the_vectors_are_what_python_answers(estimator: Estimator) -> None:
     assert json.loads(VECTORS.read_text(encoding="utf-8")) == json.loads(json.dumps(vectors(estimator)))
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_the_browser_answers_the_same_to_the_last_bit() -> None:
     done = subprocess.run(
-        ["node", "--test", str(ROOT / "tests" / "js" / "estimate.test.mjs")],
+        [node_path(), "--test", str(ROOT / "tests" / "js" / "estimate.test.mjs")],
         capture_output=True,
         text=True,
         check=False,

@@ -9,10 +9,6 @@ import pytest
 from measurements import campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
 
-needs_torch = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "peft", "accelerate")),
-    reason="needs the measure extra",
-)
 TINY = {
     "model_type": "qwen2",
     "architectures": ["Qwen2ForCausalLM"],
@@ -35,7 +31,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "test/tiny"
 
 
-@needs_torch
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("method", ["full", "lora", "dora", "prompt_tuning"])
 def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, checkpointing: bool) -> None:
@@ -58,7 +53,6 @@ def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, che
     assert sorted(results.rglob("*.json")) == before, "a done cell is not repeated"
 
 
-@needs_torch
 def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> None:
     import torch
 
@@ -75,7 +69,6 @@ def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> N
     assert data["parameters"] == full["parameters"]
 
 
-@needs_torch
 def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
     import torch
 
@@ -104,7 +97,6 @@ def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
     assert all(torch.equal(before[name], parameter) for name, parameter in base.named_parameters())
 
 
-@needs_torch
 def test_missing_packages_are_said_once_and_skipped(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +116,6 @@ def test_missing_packages_are_said_once_and_skipped(
     assert not list(tmp_path.glob("*/*.json")), "skipped is not failed: nothing is written"
 
 
-@needs_torch
 def test_a_failing_cell_does_not_stop_the_campaign(tiny: str, tmp_path: Path) -> None:
     import torch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore, Case
 from generator.views import api
 from generator.views.cells import cells_of
+
+from .conftest import node_path
 
 ROOT = Path(__file__).parents[1]
 CASES = 500
@@ -98,7 +99,6 @@ process.stdout.write(JSON.stringify(out));
 """
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:
     files = api.files(dataset)
     estimator = cells_of(dataset).estimator
@@ -134,7 +134,7 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
         "cases": cases,
     }
     done = subprocess.run(
-        ["node", str(script)], input=json.dumps(question), capture_output=True, text=True, check=True, timeout=60
+        [node_path(), str(script)], input=json.dumps(question), capture_output=True, text=True, check=True, timeout=60
     )
     for given, found, wanted in zip(cases, json.loads(done.stdout), expected, strict=True):
         assert found is not None, given
@@ -142,10 +142,12 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
             assert one == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other), given
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("name", ["state", "rank", "configs"])
 def test_scripts(name: str) -> None:
     done = subprocess.run(
-        ["node", "--test", str(ROOT / "tests" / "js" / f"{name}.test.mjs")], capture_output=True, text=True, check=False
+        [node_path(), "--test", str(ROOT / "tests" / "js" / f"{name}.test.mjs")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
