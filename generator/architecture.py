@@ -674,6 +674,16 @@ GEMMA4_AUDIO_PARAMETERS = 304_824_608
 """Audio tower of the Gemma 4 E models (Hub total less everything else); its projector adds 1536 × hidden."""
 
 
+def _gemma4_embedders(config: Config, text: Shape) -> int:
+    """Gemma 4 Unified has no towers: patches and audio frames are projected straight into the embedding space."""
+    vision, audio = config.get("vision_config") or {}, config.get("audio_config") or {}
+    side = int(vision.get("patch_size") or 16) * int(vision.get("pooling_kernel_size") or 3)
+    pixels, hidden = 3 * side * side, text.hidden
+    positions = 2 * int(vision.get("mm_posemb_size") or 1120) * hidden
+    image = 2 * pixels + pixels * hidden + hidden + 4 * hidden + hidden * hidden + positions
+    return image + int(audio.get("audio_embed_dim") or 640) * hidden
+
+
 def _gemma4_tower(config: Config, text: Shape) -> int:
     vision = config.get("vision_config") or {}
     width, inner, layers = (
@@ -707,9 +717,10 @@ _OTHER: dict[str, Callable[[Config], Shape]] = {
     "qwen3_5_text": _qwen3_5,
     "qwen3_5_moe_text": _qwen3_5,
     "gemma4_text": _gemma4_text,
+    "gemma4_unified_text": _gemma4_text,
 }
 _WRAPPED = {
-    "gemma3": "gemma3_text", "gemma4": "gemma4_text", "gemma4_unified": "gemma4_text",
+    "gemma3": "gemma3_text", "gemma4": "gemma4_text", "gemma4_unified": "gemma4_unified_text",
     "qwen3_5": "qwen3_5_text", "qwen3_5_moe": "qwen3_5_moe_text",
 }  # fmt: skip
 
@@ -744,10 +755,12 @@ def describe(config: Config) -> Shape:
         shape = _OTHER[kind](inner)
     else:
         raise UnknownArchitecture(f"unknown architecture {kind!r}")
+    outer = config.get("model_type")
+    if outer == "gemma4_unified":
+        return replace(shape, tower_parameters=_gemma4_embedders(config, shape))
     vision = config.get("vision_config")
     if not isinstance(vision, dict):
         return shape
-    outer = config.get("model_type")
     if outer == "gemma3":
         return replace(shape, tower_parameters=_siglip(vision, shape.hidden))
     if outer in ("qwen3_5", "qwen3_5_moe"):
