@@ -21,6 +21,7 @@ CONFIG = {
     "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
 HOSTILE = '<script>alert(1)</script>[x](javascript:alert(1))\x00\u202e"'
+PATIENCE = Patience(attempts=2, pause_seconds=0.01, timeout_seconds=2, longest_wait_seconds=1.5)
 
 
 @pytest.fixture
@@ -32,8 +33,7 @@ def hub() -> Iterator[FakeHub]:
     server.close()
 
 
-def run(hub: FakeHub, folder: Path, *ids: str, day: date = DAY, **more: Any) -> Summary:
-    patience = Patience(attempts=2, pause_seconds=0.01, timeout_seconds=2, longest_wait_seconds=1.5)
+def run(hub: FakeHub, folder: Path, *ids: str, day: date = DAY, patience: Patience = PATIENCE, **more: Any) -> Summary:
     client = HubClient(endpoint=hub.endpoint, cache=folder.parent / "cache", patience=patience)
     return refresh(
         folder, ids or sorted(hub.models), client, today=day, count=count_parameters,

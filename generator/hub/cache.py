@@ -12,9 +12,8 @@ from generator.hub.snapshot import write_bytes
 
 @dataclass(frozen=True)
 class Kept:
-    """One answer as it was: where it came from after redirects, its ETag, its body."""
+    """One answer as it was: its ETag, its body."""
 
-    url: str
     etag: str
     body: bytes
 
@@ -35,13 +34,13 @@ class Cache:
             return None
         try:
             kept = json.loads(entry.read_bytes())
-            found = Kept(kept["url"], kept["etag"], kept["body"].encode())
+            found = Kept(kept["etag"], kept["body"].encode())
             json.loads(found.body)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        return found if isinstance(found.url, str) and isinstance(found.etag, str) else None
+        return found if isinstance(found.etag, str) else None
 
     def write(self, entry: Path, kept: Kept) -> None:
         """Keep an answer whose body is UTF-8."""
-        content = json.dumps({"url": kept.url, "etag": kept.etag, "body": kept.body.decode("utf-8")})
+        content = json.dumps({"etag": kept.etag, "body": kept.body.decode("utf-8")})
         write_bytes(entry, content.encode(), durable=False)

@@ -31,6 +31,9 @@ CONFIG_LIMIT_BYTES = 1_000_000
 LISTING_LIMIT_BYTES = 40_000_000
 MAX_REDIRECTS = 5
 
+constants.HF_HUB_DISABLE_TELEMETRY = True
+"""Else the library makes a request of its own, uncounted, to fill its User-Agent."""
+
 http: Any = importlib.import_module(type(get_session()).__module__.partition(".")[0])
 """The HTTP library of huggingface_hub: httpx in its 1.x, the successor httpx2 in 2.x, alike in what we use."""
 
@@ -55,15 +58,22 @@ class HubClient:
     token: str | None = None
     cache: Path | None = None
     patience: Patience = field(default_factory=Patience)
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] | None = None
+    """Waits for so many seconds; by default until ``stop`` is called at the latest."""
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.endpoint = self.endpoint.rstrip("/")
         self._lock = threading.Lock()
         self._cache = Cache(self.cache)
-        self._limits = Limits(self.patience, self.tally, self.sleep)
+        self._stopped = threading.Event()
+        self._sleep = self.sleep or self._stopped.wait
+        self._limits = Limits(self.patience, self.tally, self._sleep)
         self._failures = 0
+
+    def stop(self) -> None:
+        """End all waits and ask nothing more, from any thread: questions under way raise ``Unanswered``."""
+        self._stopped.set()
 
     # ------------------------------------------------------------------------------------------------ questions
 
@@ -107,12 +117,12 @@ class HubClient:
                 with self._lock:
                     self.tally.retries += 1
                 if last is None or last.reason != "limited":
-                    self.sleep(self.patience.pause_seconds * 2 ** (attempt - 1))
+                    self._sleep(self.patience.pause_seconds * 2 ** (attempt - 1))
             try:
                 answer = self._follow(url, limit_bytes, entry)
             except Unanswered as error:
                 last = error
-                if error.reason in ("gated", "gone", "no such file", "too large"):
+                if error.reason in ("gated", "gone", "no such file", "too large", "stopped"):
                     self._failures = 0
                     raise
                 continue
@@ -134,6 +144,7 @@ class HubClient:
     def _request(self, url: str, limit_bytes: int, entry: Path | None) -> Answer | str:
         """An answer, or the address that the Hub redirects to."""
         self._limits.wait(url)
+        self._refuse_if_stopped()
         kept = self._cache.read(entry)
         headers = {**self._headers(url), "Accept-Encoding": "identity"}
         if kept:
@@ -150,7 +161,7 @@ class HubClient:
                     with self._lock:
                         self.tally.not_modified += 1
                         self.tally.answers += 1
-                    return Answer(_parse(kept.body), kept.url)
+                    return Answer(_parse(kept.body), url)
                 if response.has_redirect_location:
                     return self._at_endpoint(urljoin(url, response.headers["location"]))
                 body = self._read(response, limit_bytes, deadline)
@@ -167,7 +178,7 @@ class HubClient:
         with self._lock:
             self.tally.answers += 1
         if entry and (etag := response.headers.get("etag")):
-            self._cache.write(entry, Kept(url, etag, body))
+            self._cache.write(entry, Kept(etag, body))
         return Answer(data, url, links)
 
     def _read(self, response: Any, limit_bytes: int, deadline: float) -> bytes:
@@ -181,7 +192,7 @@ class HubClient:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise Unanswered("invalid", "the answer is compressed though that was declined")
         body = bytearray()
-        for chunk in response.iter_raw(65_536):
+        for chunk in response.iter_raw():  # as it arrives: collecting larger chunks would wait for a slow server
             body += chunk
             with self._lock:
                 self.tally.bytes_read += len(chunk)
@@ -189,6 +200,7 @@ class HubClient:
                 if failed:
                     break
                 raise too_large
+            self._refuse_if_stopped()
             if time.monotonic() > deadline:
                 raise Unanswered("timeout", "the Hub answered too slowly")
         if failed:
@@ -219,6 +231,10 @@ class HubClient:
         return Unanswered("server", f"the Hub answered {status}")
 
     # ---------------------------------------------------------------------------------------------- small things
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise Unanswered("stopped", "interrupted")
 
     def _headers(self, url: str) -> dict[str, str]:
         headers: dict[str, str] = build_hf_headers(token=self.token, library_name="finetune-atlas")

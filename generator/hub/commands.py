@@ -13,7 +13,7 @@ from generator.architecture import count_active_parameters, count_parameters
 from generator.catalog import load_catalog
 from generator.hub.discovered import FOLDER, forget
 from generator.hub.draft import draft_entry, draft_family, format_entry, format_stub
-from generator.hub.snapshot import read_snapshot, write_bytes
+from generator.hub.snapshot import read_snapshot, write_bytes, write_facts
 
 
 def register(commands: Any) -> None:
@@ -36,7 +36,13 @@ def register(commands: Any) -> None:
     )
     command.set_defaults(run=run_refresh)
 
-    command = commands.add_parser("add", help="read one model from the Hub and write its catalog entry")
+    command = commands.add_parser(
+        "add",
+        help="read one model from the Hub and write its catalog entry",
+        description="Honours HF_ENDPOINT and HF_TOKEN. Exit codes: 0 record and entry written; 1 catalog/hub holds an "
+        "invalid file; 2 no Hub id, or listed already; 3 not read, nothing written (a gated model is written "
+        "without its config.json).",
+    )
     command.add_argument("id", metavar="ID", help="Hub id, such as Qwen/Qwen3-8B")
     command.add_argument("--why-zh", default="", help="one line in Chinese: why it is listed")
     command.add_argument("--why-en", default="", help="one line in English: why it is listed")
@@ -122,36 +128,45 @@ def run_discover(arguments: argparse.Namespace) -> int:
 
 
 def run_add(arguments: argparse.Namespace) -> int:
-    """Read one model and write its record and its catalog entry."""
+    """Read one model and write its record and its catalog entry: both, or nothing."""
     from generator.hub.border import HUB_ID
     from generator.hub.client import HubClient
-    from generator.hub.refresh import refresh
+    from generator.hub.refresh import read_model
 
-    if not HUB_ID.fullmatch(arguments.id):
-        print(f"{arguments.id!r} is not a Hub id such as Qwen/Qwen3-8B", file=sys.stderr)
+    hub_id = arguments.id
+    if not HUB_ID.fullmatch(hub_id):
+        print(f"{hub_id!r} is not a Hub id such as Qwen/Qwen3-8B", file=sys.stderr)
         return 2
     catalog, _ = load_catalog(arguments.root)
-    if any(model.hub_id.lower() == arguments.id.lower() for model in catalog.models.values()):
-        print(f"{arguments.id} is in the catalog already", file=sys.stderr)
-        return 2
     folder = arguments.root / "catalog" / "hub"
-    summary = refresh(
-        folder,
-        [arguments.id],
-        HubClient(cache=arguments.cache),
-        today=datetime.now(UTC).date(),
-        count=count_parameters,
-        count_active=count_active_parameters,
-    )
-    facts = read_snapshot(folder)[0].get(arguments.id)
-    if facts is None:
-        print(*summary.problems, *summary.unread.values(), sep="\n", file=sys.stderr)
-        return summary.exit_code or 3
+    snapshot, problems = read_snapshot(folder)
+    if problems:
+        print(*problems, sep="\n")
+        return 1
+    client = HubClient(cache=arguments.cache)
+    for _ in range(2):  # the second time under the id that a renamed model has today
+        if any(model.hub_id.lower() == hub_id.lower() for model in catalog.models.values()):
+            print(f"{hub_id} is in the catalog already", file=sys.stderr)
+            return 2
+        facts, reason = read_model(
+            hub_id, snapshot.get(hub_id), client, today=datetime.now(UTC).date(), count=count_parameters,
+            count_active=count_active_parameters,
+        )  # fmt: skip
+        if facts is None or facts.renamed_to is None:
+            break
+        print(f"{hub_id} is {facts.renamed_to} today")
+        hub_id = facts.renamed_to
+    if facts is None or (reason is not None and not facts.gated):
+        print(f"{hub_id}: not read: {reason}; nothing written", file=sys.stderr)
+        return 3
+    if reason is not None:  # the files of a gated model stay closed to who has not asked for access
+        print(f"{hub_id}: {reason}; HF_TOKEN of an account that was granted access opens it", file=sys.stderr)
     entry = draft_entry(facts, catalog, arguments.why_zh, arguments.why_en)
     path = arguments.root / "catalog" / "models" / f"{entry['id']}.yaml"
     if path.exists():
         print(f"{path} exists already and stays as it is", file=sys.stderr)
         return 2
+    write_facts(folder, facts)
     if entry["family"] and entry["family"] not in catalog.families:
         family = draft_family(facts)
         where = arguments.root / "catalog" / "families" / f"{family['id']}.yaml"
@@ -164,7 +179,7 @@ def run_add(arguments: argparse.Namespace) -> int:
         print("`family` is empty: transformers does not know this architecture; `python -m generator check` says where")
     if not (arguments.why_zh and arguments.why_en):
         print("its `why` only repeats the facts: say in zh and en what is true of this model alone")
-    return summary.exit_code
+    return 3 if reason else 0
 
 
 def _cache() -> Path:

@@ -8,7 +8,6 @@ A model counts as notable by the limits below; what was left out, and why, is co
 from __future__ import annotations
 
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +207,7 @@ def _read_listings(client: HubClient, makers: list[str], jobs: int, search: Sear
                     if hub_id:
                         rows.setdefault(hub_id, row)
         except BaseException:
+            client.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return rows
@@ -275,11 +275,8 @@ def _read_candidates(
     search: Search,
 ) -> list[tuple[_Candidate, HubFacts | None]]:
     """The facts of each candidate, in the same order; the old ones, marked stale, where they cannot be read."""
-    stop = threading.Event()
 
     def read(candidate: _Candidate) -> tuple[HubFacts | None, str | None]:
-        if stop.is_set():
-            raise InterruptedError
         before = old[candidate.hub_id].facts if candidate.hub_id in old else None
         return read_model(candidate.hub_id, before, client, today=today, count=count, count_active=count_active)
 
@@ -293,7 +290,7 @@ def _read_candidates(
                     search.unread[candidate.hub_id] = reason
                 results.append((candidate, facts))
         except BaseException:
-            stop.set()
+            client.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     search.unread = dict(sorted(search.unread.items()))

@@ -12,7 +12,9 @@ from typing import Literal
 
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
-Reason = Literal["gated", "gone", "no such file", "limited", "server", "network", "timeout", "invalid", "too large"]
+Reason = Literal[
+    "gated", "gone", "no such file", "limited", "server", "network", "timeout", "invalid", "too large", "stopped"
+]
 
 
 class Unanswered(Exception):
@@ -56,7 +58,7 @@ class Limits:
     one; huggingface.co/docs/hub/rate-limits) and says what is left in a ``RateLimit`` header.
     """
 
-    def __init__(self, patience: Patience, tally: Tally, sleep: Callable[[float], None]) -> None:
+    def __init__(self, patience: Patience, tally: Tally, sleep: Callable[[float], object]) -> None:
         self._patience, self._tally, self._sleep = patience, tally, sleep
         self._lock = threading.Lock()
         self._open_at: dict[str, float] = {}

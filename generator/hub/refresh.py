@@ -10,7 +10,6 @@ renewed. A written day is thus never later than the last reading and at most a w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -61,8 +60,10 @@ class Summary:
     def line(self) -> str:
         """One line for people."""
         tally = self.tally
+        begin = "interrupted: " if self.interrupted else ""
+        models = f"{begin}{self.read} of {self.asked} models read"
         return (
-            f"{self.read} of {self.asked} models read, {len(self.changes)} changed, {self.written} files written, "
+            f"{models}, {len(self.changes)} changed, {self.written} files written, "
             f"{len(self.unread)} not read; {tally.requests} requests ({tally.not_modified} not modified, "
             f"{tally.retries} retries), {tally.bytes_read / 1e6:.1f} MB, {tally.waited_seconds:.0f} s waited for limits"
         )
@@ -92,11 +93,8 @@ def refresh(
         return summary
     followed = _followed_renames(snapshot, {*listed, *ids})
     results: dict[str, HubFacts | None] = {}
-    stop = threading.Event()
 
     def read(hub_id: str) -> tuple[HubFacts | None, str | None]:
-        if stop.is_set():
-            raise InterruptedError
         old = snapshot.get(hub_id)
         before = old or followed.get(hub_id)
         facts, reason = read_model(hub_id, before, client, today=today, count=count, count_active=count_active)
@@ -117,7 +115,7 @@ def refresh(
                     summary.unread[hub_id] = reason
                 progress(hub_id)
         except KeyboardInterrupt:
-            stop.set()
+            client.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             summary.interrupted = True
     summary.unread = dict(sorted(summary.unread.items()))
