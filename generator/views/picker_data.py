@@ -10,6 +10,7 @@ from typing import Any
 from ..dataset import Dataset
 from ..evidence import Evidence, weigh
 from ..ranking import load_ranking
+from .hub_facts import reading_of
 
 COMMERCIAL = ("no", "unknown", "conditions", "yes")
 
@@ -49,6 +50,7 @@ def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) 
                 "licence": licence.name if licence else facts.licence,
                 "gated": facts.gated,
                 "downloads": facts.downloads,
+                "read": reading_of(facts, "downloads", dataset.data_date).day or None,
                 "old": dataset.is_old(facts),
                 "template": support.llamafactory_template if support else None,
                 "remote": catalog.families[model.family].needs_remote_code

@@ -1,4 +1,5 @@
 // The picker: reads the form, prices every model, ranks, draws. Text from data only ever becomes text nodes.
+import { isOld } from "./age.mjs";
 import { answerFor, cardOf, GIB, hours, ladder } from "./answers.mjs";
 import { config, FRAMEWORKS } from "./configs.mjs";
 import { parts, score } from "./rank.mjs";
@@ -92,13 +93,18 @@ function figuresLine(result) {
   return el("p", { class: "fa-figures" }, ...out);
 }
 
+/** The day on which the Hub's figures of a model were read, and whether that is over 30 days ago. */
+function readOn({ read, old }) {
+  return say(read && (old || isOld(read)) ? W.readOld : W.read, read ?? W.noDay);
+}
+
 function whyLine({ model, index }) {
   const standing = model.standing[index];
   const out = [standing === null ? W.noEvidence : say(W.better, model.tables[index], Math.round(100 * standing))];
   out.push(W.commercial[model.commercial]);
   if (model.gated) out.push(W.gated);
   if (model.released) out.push(say(W.released, model.released.slice(0, 7)));
-  if (model.downloads) out.push(say(W.downloads, shortCount(model.downloads)));
+  if (model.downloads) out.push(say(W.downloads, shortCount(model.downloads)) + readOn(model));
   return el("p", { class: "fa-why" }, ...out.flatMap((text, i) => (i ? [" · ", el("span", {}, text)] : [el("span", {}, text)])));
 }
 

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from ...dataset import Dataset
-from ...records import Text
+from ...hub.freshness import count_unknown
+from ...records import HubFacts, Source, Text
+from ..hub_facts import NAMES, reading_of
 from ..page import Page
 
-FIELDS: tuple[tuple[str, Text], ...] = (
-    ("config", Text(zh="架构（config.json）", en="Architecture (config.json)")),
-    ("parameters", Text(zh="参数量", en="Parameters")),
-    ("context_length", Text(zh="上下文长度", en="Context length")),
-    ("licence", Text(zh="许可证", en="Licence")),
-    ("gated", Text(zh="是否需要申请访问", en="Whether access is gated")),
-    ("languages", Text(zh="语言", en="Languages")),
-    ("downloads", Text(zh="近 30 天下载量", en="Downloads of the last 30 days")),
-    ("likes", Text(zh="点赞数", en="Likes")),
-    ("created", Text(zh="创建日期", en="Created")),
-    ("modified", Text(zh="修改日期", en="Modified")),
-    ("revision", Text(zh="版本（commit）", en="Revision (commit)")),
-    ("base_models", Text(zh="基座模型", en="Base model")),
-)
-"""Fetched facts that the pages show."""
+
+@dataclass(frozen=True)
+class LastRead:
+    """One kind of input on the page of sources. Days are YYYY-MM-DD or YYYY-MM, empty where none is recorded."""
+
+    name: Text
+    entries: int
+    undated: int
+    first: str
+    last: str
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
     """``data/quality.md`` and ``data/sources.md``."""
     facts = list(dataset.hub.values())
-    unknown = [(name, sum(getattr(item, field) is None for item in facts)) for field, name in FIELDS]
-    months: Counter[str] = Counter()
-    for item in facts:
-        noted = item.provenance.get("downloads") or item.provenance.get("info")
-        text = (noted.observed if noted else None) or item.refreshed or ""
-        months[text.replace("<=", "≤").strip() or "–"] += 1
-    live = sum(item.refreshed is not None for item in facts)
-    shared = {"total": len(facts), "live": live}
+    unknown = count_unknown(facts)
+    readings = Counter(reading_of(item, "downloads", dataset.data_date) for item in facts)
+    shared = {"total": len(facts), "live": sum(item.refreshed is not None for item in facts)}
     yield Page(
         path="data/quality.md",
         template="quality.md.j2",
@@ -47,10 +43,11 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             **shared,
-            "unknown": sorted(unknown, key=lambda pair: -pair[1]),
-            "months": sorted(months.items(), reverse=True),
+            "unknown": sorted(((name, unknown[field]) for field, name in NAMES.items()), key=lambda pair: -pair[1]),
+            "readings": sorted(readings.items(), key=lambda pair: pair[0].day, reverse=True),
             "runs": len(dataset.runs),
-            "old": sum(dataset.is_old(item) for item in facts),
+            "old": sum(n for reading, n in readings.items() if reading.old),
+            "stale": Counter(item.stale for item in facts if item.stale),
         },
         hide=(),
     )
@@ -59,8 +56,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     for item in facts:
         for noted in item.provenance.values():
             origins[noted.source] += 1
-            day = (noted.observed or "").replace("<=", "").strip()
-            newest[noted.source] = max(newest.get(noted.source, ""), day)
+            newest[noted.source] = max(newest.get(noted.source, ""), _day(noted.observed))
     catalog = dataset.catalog
     yield Page(
         path="data/sources.md",
@@ -72,6 +68,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             **shared,
+            "readings": list(last_readings(dataset)),
+            "search": dataset.discovery,
             "origins": [(name, count, newest[name]) for name, count in origins.most_common(40)],
             "rest": max(len(origins) - 40, 0),
             "benchmarks": sorted(catalog.benchmarks.values(), key=lambda group: group.id),
@@ -81,3 +79,51 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         },
         hide=(),
     )
+
+
+def last_readings(dataset: Dataset) -> Iterator[LastRead]:
+    """First and last day of reading of every kind of input but the search for new models."""
+    catalog, hub = dataset.catalog, dataset.hub.values()
+    yield _dated(Text(zh="Hub 快照：模型记录", en="Hub snapshot: models’ records"), (_record_days(f) for f in hub))
+    yield _dated(
+        Text(zh="Hub 快照：config.json", en="Hub snapshot: config.json"),
+        ([reading_of(f, "config", dataset.data_date).day] for f in hub if f.config is not None),
+    )
+    yield _dated(Text(zh="实测", en="Measured runs"), ([str(run.date)] for run in dataset.runs))
+    for name, entries in (
+        (Text(zh="模型条目", en="Model entries"), catalog.models),
+        (Text(zh="显卡规格与租价", en="Card figures and rents"), catalog.gpus),
+        (Text(zh="评测成绩", en="Benchmark scores"), catalog.benchmarks),
+        (Text(zh="许可条款", en="Licence terms"), catalog.licences),
+        (Text(zh="任务：数据集与公开微调", en="Tasks: data sets and published fine-tunes"), catalog.scenarios),
+        (Text(zh="旧文章的说法", en="Claims of the old article"), catalog.claims),
+    ):
+        yield _dated(name, (_source_days(entry) for entry in entries.values()))
+
+
+def _dated(name: Text, days_of_entries: Iterable[list[str]]) -> LastRead:
+    entries = [[day for day in days if day] for days in days_of_entries]
+    days = sorted(day for entry in entries for day in entry)
+    undated = sum(not entry for entry in entries)
+    return LastRead(name, len(entries), undated, days[0] if days else "", days[-1] if days else "")
+
+
+def _record_days(facts: HubFacts) -> list[str]:
+    return [_day(noted.observed) for name, noted in facts.provenance.items() if not name.startswith("config")]
+
+
+def _source_days(value: Any) -> list[str]:
+    """Days of all ``Source`` records inside an entry."""
+    if isinstance(value, Source):
+        return [_day(value.observed)]
+    if isinstance(value, BaseModel):
+        return [day for field in type(value).model_fields for day in _source_days(getattr(value, field))]
+    if isinstance(value, list):
+        return [day for item in value for day in _source_days(item)]
+    return []
+
+
+def _day(observed: str | None) -> str:
+    """The day of '<= 2026-09-24 (not recorded)' and the like."""
+    words = (observed or "").replace("<=", " ").split()
+    return words[0] if words and words[0][:2] == "20" else ""

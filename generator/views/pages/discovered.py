@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...dataset import Dataset
+from ...hub.draft import find_family, model_type
 from ...records import ModelEntry, Text
 from ..cells import Cells
+from ..hub_facts import reading_of
 from ..page import Page
 
 
@@ -26,6 +28,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         {
             "item": item,
             "facts": item.facts,
+            "family": dataset.catalog.families.get(find_family(item.facts, dataset.catalog) or ""),
+            "type": model_type(item.facts),
+            "reading": reading_of(item.facts, "downloads", max(dataset.data_date, item.facts.refreshed or "")),
             "licence": preview.licence(entry),
             "qlora": cells.need(entry, "qlora"),
             "lora": cells.need(entry, "lora"),

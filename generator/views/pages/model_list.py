@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ...dataset import Dataset, observed_date
+from ...dataset import Dataset
 from ...records import Text
 from ..cells import cells_of
+from ..hub_facts import reading_of
 from ..page import Page
 
 
@@ -31,8 +32,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "commercial": licence.commercial_use if licence else "unknown",
                 "context": facts.context_length,
                 "downloads": facts.downloads,
-                "observed": observed_date(facts),
-                "old": dataset.is_old(facts),
+                "reading": reading_of(facts, "downloads", dataset.data_date),
                 "qlora": cells.need(model, "qlora"),
                 "qlora_lean": cells.need(model, "qlora", "lean"),
                 "lora": cells.need(model, "lora"),

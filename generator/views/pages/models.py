@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...dataset import Dataset, observed_date
+from ...dataset import Dataset
 from ...records import GpuEntry, ModelEntry, Text
 from ..cells import Cells, Need, cells_of, judge, usable_bytes
+from ..hub_facts import origins, reading_of
 from ..page import Page
 from ..picker_data import evidence_by_task
 
@@ -38,7 +39,6 @@ CARDS: tuple[tuple[int, str], ...] = (
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
 SCORES_SHOWN = 12
-STALE_DAYS = 30
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
@@ -75,8 +75,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "model": model,
                 "facts": facts,
                 "parameters": dataset.parameters.get(model.id),
-                "observed": observed_date(facts),
-                "old": dataset.is_old(facts),
+                "reading": reading_of(facts, "downloads", dataset.data_date),
+                "origins": list(origins(facts, dataset.data_date)),
                 "licence": dataset.licence(model),
                 "family": dataset.catalog.families.get(model.family),
                 "methods": dataset.catalog.methods,
