@@ -1,8 +1,10 @@
-"""Hostile Hub text through to the HTML of a model's page: same elements as a harmless record, nothing that runs."""
+"""Hostile Hub text through to the HTML of every page that shows any: same elements as a harmless record's."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,12 +17,15 @@ from hypothesis import strategies as st
 
 from generator.architecture import count_active_parameters, count_parameters
 from generator.dataset import Dataset, load_dataset
+from generator.hub.border import clean
+from generator.hub.discovered import Discovered, Discovery
 from generator.hub.facts import build_facts
-from generator.records import LANGUAGES, Language
+from generator.records import LANGUAGES, HubFacts, Language
 from generator.render import FILTERS
 from generator.views import api
-from generator.views.page import Page, PageRenderer
-from generator.views.pages import collect_pages, models
+from generator.views.page import PageRenderer
+from generator.views.pages import collect_pages, conclusions, data, discovered, model_list, models
+from generator.views.picker_data import evidence_by_task, picker_document
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = [
@@ -41,6 +46,9 @@ nasty = st.sampled_from([
     "*[HTML]: x", "[^1]: x", "javascript:alert(1)", "!!python/object:os.system", "A" * 5000, "<https://evil.example>",
 ])  # fmt: skip
 words = nasty | st.text(max_size=30) | st.builds(lambda a, b: a + b, nasty, st.text(max_size=8))
+words = words.filter(lambda text: not re.fullmatch(r"\s*[a-z]{2,3}\s*", text))  # those would be languages
+FREE = ("licence", "languages")
+"""What the Hub may say in words in the picker's data."""
 
 
 @cache
@@ -69,35 +77,71 @@ class Elements(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "action")]
 
 
-def elements(licence: Any, tags: Any, architecture: Any, language: Language) -> tuple[Elements, dict[str, Any]]:
-    dataset, paths = base()
-    hub_id = dataset.catalog.models[MODEL].hub_id
-    config = {**(dataset.hub[hub_id].config or {}), "architectures": [architecture], "x": architecture, architecture: 1}
+def facts_of(hub_id: str, licence: Any, tags: Any, architecture: Any) -> HubFacts:
+    """A record as a live refresh makes it from what the Hub says."""
+    known = base()[0].hub[base()[0].catalog.models[MODEL].hub_id]
+    config = {**(known.config or {}), "architectures": [architecture], "x": architecture, architecture: 1}
     info = {
         "id": hub_id, "sha": "a" * 40, "cardData": {"license": licence, "language": [tags]}, "tags": [tags],
-        "pipeline_tag": tags, "library_name": licence, "downloads": 5, "likes": 1,
+        "pipeline_tag": tags, "library_name": licence, "downloads": 5, "likes": 1, "gated": architecture,
+        "baseModels": {"models": [{"id": tags}]}, "createdAt": architecture,
     }  # fmt: skip
-    facts = build_facts(hub_id, info, config, today="2026-11-24", count=count_parameters,
-                        count_active=count_active_parameters)  # fmt: skip
-    dataset = replace(dataset, hub={**dataset.hub, hub_id: facts})
+    return build_facts(hub_id, info, config, today="2026-11-24", count=count_parameters,
+                       count_active=count_active_parameters)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What readers get of one record: elements of every page that shows Hub facts, front matters, the picker's data."""
+
+    elements: dict[str, Elements]
+    front: dict[str, Any]
+    picker: dict[str, Any]
+
+
+@cache
+def show(licence: Any, tags: Any, architecture: Any, new_id: str, language: Language) -> Shown:
+    dataset, paths = base()
+    hub_id = dataset.catalog.models[MODEL].hub_id
+    facts = facts_of(hub_id, licence, tags, architecture)
+    found = Discovered(
+        facts=facts_of(new_id, licence, tags, architecture), notable=["trending"], first_seen="2026-11-24"
+    )
+    dataset = replace(
+        dataset,
+        hub={hub_id: facts},
+        discovery=Discovery(searched="2026-11-24", seen=1, left_out={}, models=[found]),
+    )
+    renderer = PageRenderer(language, paths, FILTERS)
+    elements, front = {}, {}
+    sections = (models, model_list, discovered, data)
+    pages = [page for section in sections for page in section.pages(dataset)]
+    pages += [page for page in conclusions.pages(dataset) if page.path == "licences/index.md"]
+    for page in pages:
+        head, body = renderer.render(page).removeprefix("---\n").split("\n---\n", 1)
+        elements[page.path] = Elements()
+        elements[page.path].feed(markdown.markdown(body, extensions=EXTENSIONS))
+        front[page.path] = yaml.safe_load(head)
     api.encode(facts.model_dump())
-    page: Page = next(models.pages(dataset))
-    head, body = PageRenderer(language, paths, FILTERS).render(page).removeprefix("---\n").split("\n---\n", 1)
-    found = Elements()
-    found.feed(markdown.markdown(body, extensions=EXTENSIONS))
-    return found, yaml.safe_load(head)
+    return Shown(elements, front, json.loads(api.encode(picker_document(dataset, evidence_by_task(dataset)))))
 
 
 @settings(max_examples=15, deadline=None)
-@given(words, words, words, st.sampled_from(LANGUAGES))
-def test_no_hub_text_changes_the_elements_of_a_model_page(
-    licence: str, tags: str, architecture: str, language: Language
+@given(words, words, words, st.sampled_from(["a/b", "A__b/C--d._x", "0/0"]), st.sampled_from(LANGUAGES))
+def test_no_hub_text_changes_the_elements_of_a_page(
+    licence: str, tags: str, architecture: str, new_id: str, language: Language
 ) -> None:
-    harmless, front = elements("unheard-of", "text", "Llama", language)
-    hostile, hostile_front = elements(licence, tags, architecture, language)
-    assert hostile.tags == harmless.tags
-    assert hostile.addresses == harmless.addresses
-    assert hostile_front == front
-    assert not any(name.startswith("on") for _, names in hostile.tags for name in names)
-    assert not any(tag == "script" for tag, _ in hostile.tags)
-    assert not any(address.lower().startswith("javascript") for address in hostile.addresses)
+    harmless = show("unheard-of", "text", "Llama", new_id, language)
+    hostile = show(licence, tags, architecture, new_id, language)
+    assert hostile.front == harmless.front
+    assert len(hostile.elements) == 6
+    for path, page in hostile.elements.items():
+        assert page.tags == harmless.elements[path].tags, path
+        assert page.addresses == harmless.elements[path].addresses, path
+        assert not any(name.startswith("on") for _, names in page.tags for name in names)
+        assert not any(tag in ("script", "iframe", "img", "style") for tag, _ in page.tags)
+        assert not any(address.lower().startswith(("javascript", "data")) for address in page.addresses)
+    (model,) = hostile.picker["models"]
+    assert {**model, **dict.fromkeys(FREE)} == {**harmless.picker["models"][0], **dict.fromkeys(FREE)}
+    shown = [model["licence"] or "", *(model["languages"] or ())]
+    assert all(len(text) <= 200 and clean(text) == text for text in shown)
