@@ -1,4 +1,4 @@
-"""``python -m generator {serve|build|check|refresh|add|plan|estimate|fit|accuracy}``: arguments and exit codes.
+"""``python -m generator {serve|build|check|changes|refresh|add|plan|estimate|fit|accuracy}``: arguments and exit codes.
 
 Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong usage; `refresh` documents its own.
 """
@@ -22,6 +22,7 @@ from .hub.commands import register as register_hub
 from .plan import register as register_plan
 from .records import Problem
 from .render import write_pages
+from .result_changes import register as register_changes
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     register_fit(commands)
     register_accuracy(commands)
     register_plan(commands)
+    register_changes(commands)
     register_hub(commands)
     return top
 

@@ -14,7 +14,7 @@ import pandas as pd
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
-from .hub.freshness import is_old
+from .hub.freshness import is_old, observed_day, origin
 from .hub.snapshot import read_snapshot
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
@@ -135,14 +135,8 @@ class Dataset:
 
 def observed_date(facts: HubFacts) -> str | None:
     """Latest day (YYYY-MM-DD) on which the Hub's changing figures (downloads, likes) were read."""
-    if facts.refreshed:
-        return facts.refreshed
-    noted = facts.provenance.get("downloads") or facts.provenance.get("likes")
-    text = (noted.observed or "") if noted else ""
-    for word in text.replace("<=", " ").split():
-        if len(word) >= 10 and word[4:5] == "-" and word[7:8] == "-":
-            return word[:10]
-    return None
+    days = [observed_day(facts, field) for field in ("downloads", "likes") if origin(facts, field)]
+    return max((day.isoformat() for day in days if day), default=facts.refreshed)
 
 
 class BrokenInputs(ValueError):

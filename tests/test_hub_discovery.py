@@ -20,7 +20,7 @@ from generator.records import LANGUAGES, Language
 from generator.views.cells import Cells
 from generator.views.figures import FILTERS
 from generator.views.page import PageRenderer
-from generator.views.pages import collect_pages, discovered
+from generator.views.pages import discovered
 from tests.hub_server import FakeHub
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +54,7 @@ def hub() -> Iterator[FakeHub]:
     add(server, "someone/tuned", baseModels={"models": [{"id": "Qwen/Qwen3-8B"}]})
     add(server, "new/alien", config={"model_type": "alien"})
     add(server, "new/endless", safetensors={"total": 10**13, "parameters": {}})
+    add(server, "new/unlicensed", cardData={})
     add(server, "evil/model", downloads="many", tags=HOSTILE, cardData={"license": HOSTILE}, trendingScore=50)
     yield server
     server.close()
@@ -76,8 +77,8 @@ def test_notable_models_are_listed_and_the_others_counted(hub: FakeHub, tmp_path
     assert [model.notable for model in done.found.models] == [["trending"], ["trending"], ["downloads"], ["maker"]]
     assert done.found.left_out == {
         "a conversion, adapter or merge of another model": 1, "a fine-tune of another maker's model": 1,
-        "architecture not known to transformers": 1, "in the catalog": 1, "size unknown or out of range": 1,
-        "too few downloads": 1,
+        "architecture not known to transformers": 1, "in the catalog": 1, "no licence named": 1,
+        "size unknown or out of range": 1, "too few downloads": 1,
     }  # fmt: skip
     assert read_discovered(tmp_path / "found") == (done.found, [])
     report = format_report(done)
@@ -159,7 +160,7 @@ def test_the_page_is_honest_before_any_search_and_inert_after_it(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(ROOT / "catalog", tmp_path / "catalog", ignore=shutil.ignore_patterns("discovered"))
-    paths = [*(page.path for page in collect_pages(load_dataset(tmp_path)[0]))]
+    paths = ["models/index.md", "models/new.md", "data/quality.md"]
 
     def body(language: Language) -> str:
         page = next(discovered.pages(load_dataset(tmp_path)[0]))

@@ -252,6 +252,8 @@ def _judge(hub_id: str, row: dict[str, Any], known: set[str], owners: set[str]) 
     stored = facts["parameters_hub"]
     if stored is None or not PARAMETERS[0] <= stored <= PARAMETERS[1]:
         return "size unknown or out of range"
+    if facts["licence"] is None:
+        return "no licence named"
     downloads = facts["downloads"] or 0
     trending = border.count(row.get("trendingScore"), "trendingScore", 10**9)
     notable: list[Reason] = []
