@@ -7,6 +7,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,7 +116,7 @@ def test_a_hostile_model_runs_nothing_in_a_browser(browser: Any, hostile_site: s
             assert tab.locator("article :is(script, iframe, [onclick], [onmouseover], [onerror])").count() == 0
             assert tab.locator("a[href^='javascript' i], img[src*=evil]").count() == 0
             assert tab.locator("main h1").count() <= 1, path
-        tab.locator(".md-search__input").fill("evil")
+        tab.goto(f"{hostile_site}/{prefix}data/sources/?q=evil")
         results = tab.locator(".md-search-result__item")
         results.first.wait_for(timeout=20_000)
         seen += " ".join(results.all_inner_texts())
@@ -124,4 +125,24 @@ def test_a_hostile_model_runs_nothing_in_a_browser(browser: Any, hostile_site: s
     assert faults == []
     assert HOSTILE in seen and FOUND in seen, "both models were on the pages"
     assert seen.count("<script>hacked=1</script>") >= 6, "the markup is shown as the text that it is"
+    context.close()
+
+
+def test_a_page_that_stays_up_goes_on_ageing(browser: Any, hostile_site: str) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+
+    def shown(days_later: int) -> str:
+        tab.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=days_later))
+        tab.goto(f"{hostile_site}/")
+        return str(tab.locator(".fa-result[data-id^=script] .fa-why").inner_text())
+
+    assert "30 天下载" in shown(29) and "旧" not in shown(29)
+    assert "，旧）" in shown(32)
+    for path, figure in (
+        ("models/new/", "tr:has-text('evil/')"), ("en/models/", "tr:has-text('script')"),
+        (f"en/{PAGES[0]}", ".stats"),
+    ):  # fmt: skip
+        tab.goto(f"{hostile_site}/{path}")
+        tab.locator(f"{figure} .read .old").first.wait_for(state="attached", timeout=10_000)
     context.close()

@@ -11,12 +11,13 @@ from huggingface_hub import HfApi
 
 from generator import cli
 from generator.architecture import count_active_parameters, count_parameters
-from generator.dataset import load_dataset
+from generator.dataset import Dataset, load_dataset
 from generator.hub.client import HubClient
 from generator.hub.discovered import FOLDER, read_discovered
 from generator.hub.discovery import LISTED, Search, discover, format_report
+from generator.hub.draft import find_family
 from generator.hub.limits import Patience
-from generator.records import LANGUAGES, Language
+from generator.records import LANGUAGES, HubFacts, Language
 from generator.views.cells import Cells
 from generator.views.figures import FILTERS
 from generator.views.page import PageRenderer
@@ -154,6 +155,18 @@ def test_one_command_takes_a_model_from_the_search_to_its_estimate(
     assert not (tmp_path / FOLDER / "qwen--qwen9-0.6b.yaml").exists()
     need = Cells(dataset).need(model, "qlora")
     assert need is not None and need.basis == "estimated" and need.value > 0
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "family"),
+    [
+        ("Qwen/Qwen9-0.6B", "qwen3"),
+        ("newlab/Chat", "qwen3"),
+        ("deepseek-ai/DeepSeek-R1-Next-8B", "deepseek-r1-distill"),
+    ],
+)
+def test_a_family_is_that_of_the_maker_or_of_the_architecture(dataset: Dataset, hub_id: str, family: str) -> None:
+    assert find_family(HubFacts(hub_id=hub_id, config=CONFIG), dataset.catalog) == family
 
 
 def test_the_page_is_honest_before_any_search_and_inert_after_it(

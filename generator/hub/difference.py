@@ -115,7 +115,8 @@ def _details(old: HubFacts, new: HubFacts) -> Iterable[str]:
         elif name in ("tags", "languages", "base_models"):
             gained = [item for item in after or () if item not in (before or ())]
             lost = [item for item in before or () if item not in (after or ())]
-            yield f"{name}: " + ", ".join([f"+{item}" for item in gained] + [f"-{item}" for item in lost])[:200]
+            listed = ", ".join([f"+{item}" for item in gained] + [f"-{item}" for item in lost])
+            yield f"{name}: {listed[:200] or 'none, or in another order'}"
         elif name == "notes":
             yield from (f"note: {note}" for note in after if note not in before)
         elif name == "stale":

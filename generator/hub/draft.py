@@ -66,20 +66,22 @@ def describe(facts: HubFacts) -> tuple[str, str]:
 
 
 def find_family(facts: HubFacts, catalog: Catalog) -> str | None:
-    """The family with this architecture whose models' Hub ids resemble this one most; None if there is none.
+    """The family with this architecture that the model most likely belongs to; None if there is none.
 
-    Makers publish under the architectures of others (a distilled model is a ``qwen2``), so the id decides between them.
+    Makers publish under the architectures of others (a distilled model is a ``qwen2``), so a family of the same maker
+    comes first, the one with the most similar Hub ids; else the family that the architecture is named after.
     """
     kind = model_type(facts)
     families = [id_ for id_, entry in catalog.families.items() if kind in entry.model_types]
     own = facts.hub_id.lower()
 
-    def same(pair: tuple[str, str]) -> bool:
-        return pair[0] == pair[1]
+    def alike(one: str, other: str) -> int:
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
-    def likeness(family: str) -> int:
-        ids = (model.hub_id.lower() for model in catalog.models.values() if model.family == family)
-        return max((sum(1 for _ in takewhile(same, zip(own, other, strict=False))) for other in ids), default=0)
+    def likeness(family: str) -> tuple[int, int, int]:
+        ids = [model.hub_id.lower() for model in catalog.models.values() if model.family == family]
+        same_maker = [alike(own, other) for other in ids if other.split("/")[0] == own.split("/")[0]]
+        return max(same_maker, default=0), alike(kind.replace("_", "-"), family), -len(family)
 
     return max(families, key=likeness, default=None)
 

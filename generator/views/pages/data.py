@@ -55,8 +55,10 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     newest: dict[str, str] = {}
     for item in facts:
         for noted in item.provenance.values():
-            origins[noted.source] += 1
-            newest[noted.source] = max(newest.get(noted.source, ""), _day(noted.observed))
+            live = noted.source.startswith(f"{item.hub_id} config.json")
+            source = "Hub, config.json at the recorded revision" if live else noted.source
+            origins[source] += 1
+            newest[source] = max(newest.get(source, ""), _day(noted.observed))
     catalog = dataset.catalog
     yield Page(
         path="data/sources.md",

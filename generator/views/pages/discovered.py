@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...dataset import Dataset
-from ...hub.draft import find_family, model_type
+from ...hub.draft import model_type
 from ...records import ModelEntry, Text
 from ..cells import Cells
 from ..hub_facts import reading_of
@@ -28,7 +28,6 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         {
             "item": item,
             "facts": item.facts,
-            "family": dataset.catalog.families.get(find_family(item.facts, dataset.catalog) or ""),
             "type": model_type(item.facts),
             "reading": reading_of(item.facts, "downloads", max(dataset.data_date, item.facts.refreshed or "")),
             "licence": preview.licence(entry),

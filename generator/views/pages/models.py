@@ -83,8 +83,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "recipes": dataset.catalog.recipes,
                 "sizes": [size for size, _ in cards],
                 "matrix": matrix,
-                "start": starting_size(matrix, "qlora"),
-                "lora_start": starting_size(matrix, "lora"),
+                "start": starting_size(matrix, "qlora", [size for size, _ in cards]),
+                "lora_start": starting_size(matrix, "lora", [size for size, _ in cards]),
                 "lengths": LENGTHS,
                 "by_length": length_table(cells, model, facts.context_length),
                 "siblings": siblings[:12],
@@ -110,13 +110,13 @@ def memory_matrix(
     ]
 
 
-def starting_size(matrix: list[tuple[str, str, Need, list[Any]]], method: str) -> int | None:
-    """Smallest nominal size (GB) on which `method` surely fits in some recipe."""
+def starting_size(matrix: list[tuple[str, str, Need, list[Any]]], method: str, sizes: list[int]) -> int | None:
+    """Smallest of ``sizes`` (GB, one per verdict) on which `method` surely fits in some recipe."""
     fitting = [
         size
         for name, _, _, verdicts in matrix
         if name == method
-        for (size, _), verdict in zip(CARDS, verdicts, strict=False)
+        for size, verdict in zip(sizes, verdicts, strict=True)
         if verdict == "yes"
     ]
     return min(fitting, default=None)
