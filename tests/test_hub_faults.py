@@ -17,6 +17,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from generator import cli
 from generator.architecture import count_parameters
+from generator.dataset import load_dataset
 from generator.hub.client import HubClient
 from generator.hub.counting import reconcile
 from generator.hub.limits import Patience
@@ -170,8 +171,9 @@ def add(root: Path, hub: FakeHub, hub_id: str) -> int:
 
 @pytest.fixture
 def catalog(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the catalog, with a client that knows the local Hub and has little patience."""
-    shutil.copytree(ROOT / "catalog", tmp_path / "catalog")
+    """The families and licences of the catalog, with a client that knows the local Hub and has little patience."""
+    for name in ("families", "licences"):
+        shutil.copytree(ROOT / "catalog" / name, tmp_path / "catalog" / name)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
     monkeypatch.setattr(Patience, "__init__", _impatient)
     return tmp_path
@@ -236,6 +238,39 @@ def test_a_renamed_model_is_added_under_its_name_of_today(hub: FakeHub, catalog:
     assert "good/one" in facts and "old/name" not in facts
     assert "hub_id: good/one\n" in (catalog / "catalog/models/one.yaml").read_text()
     assert add(catalog, hub, "old/name") == 2, "listed already, under the new name"
+
+
+@pytest.mark.parametrize("name", ["index", "New", "null", "yes", "1e3", "a.b_c--d"])
+def test_no_name_takes_the_place_of_a_page_or_changes_its_kind_in_yaml(hub: FakeHub, catalog: Path, name: str) -> None:
+    hub.add(f"evil/{name}", CONFIG, cardData={"license": "!!python/object:os.system {a: b}\n- x: *y"})
+    assert add(catalog, hub, f"evil/{name}") == 0
+    loaded, problems = load_dataset(catalog)
+    assert problems == []
+    (model,) = [model for model in loaded.catalog.models.values() if model.hub_id == f"evil/{name}"]
+    assert model.name == name and model.id not in ("index", "new")
+
+
+def test_a_refresh_writes_nothing_but_the_snapshot(
+    hub: FakeHub, catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def others() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in files(catalog) if catalog / "catalog/hub" not in path.parents}
+
+    words = ["--root", str(catalog), "refresh", "--cache", str(catalog / "cache"), "--only", "good/one"]
+    before = others()
+    report = catalog / "report.md"
+    assert cli.main([*words, "--report", str(report)]) == 0
+    assert others() == before and (catalog / "catalog/hub/good--one.json").exists()
+    assert "- new: 1" in report.read_text() and "1 of 1 models read" in capsys.readouterr().err
+    snapshot = tree(catalog / "catalog" / "hub")
+    assert cli.main(words) == 0 and tree(catalog / "catalog" / "hub") == snapshot
+    (catalog / "catalog/hub/good--one.json").write_text("{")
+    hub.asked.clear()
+    assert cli.main(words) == 1 and not hub.asked
+    assert "good--one.json:1:2:" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as usage:
+        cli.main([*words, "--jobs", "many"])
+    assert usage.value.code == 2
 
 
 HEADS, LAYERS, HIDDEN, VOCABULARY, POSITIONS = 4, 2, 64, 100, 512

@@ -18,6 +18,9 @@ _KINDS = (
     ("chat", {"instruct", "chat", "it", "sft", "dpo"}),
 )
 
+PAGES_OF_THE_FOLDER = {"index", "new"}
+"""Names under ``models/`` that no model may take, whatever its maker calls it."""
+
 
 def draft_entry(facts: HubFacts, catalog: Catalog, why_zh: str = "", why_en: str = "") -> dict[str, Any]:
     """The fields of ``catalog/models/<id>.yaml``. ``family`` is empty where the architecture is not known."""
@@ -25,8 +28,9 @@ def draft_entry(facts: HubFacts, catalog: Catalog, why_zh: str = "", why_en: str
     words = set(re.split(r"[-_.]", name.lower()))
     zh, en = describe(facts)
     licence = next((id_ for id_, entry in catalog.licences.items() if facts.licence in (id_, *entry.hub_names)), None)
+    taken = name.lower() in catalog.models or name.lower() in PAGES_OF_THE_FOLDER
     return {
-        "id": name.lower() if name.lower() not in catalog.models else slug(facts.hub_id),
+        "id": slug(facts.hub_id) if taken else name.lower(),
         "hub_id": facts.hub_id,
         "name": name,
         "family": find_family(facts, catalog) or draft_family_id(facts) or "",
