@@ -16,15 +16,15 @@ import pytest
 from huggingface_hub import HfApi, hf_hub_download
 
 from generator import cli
-from generator.architecture import count_parameters
+from generator.architecture import count_active_parameters, count_parameters
 from generator.dataset import load_dataset
 from generator.hub.client import HubClient
 from generator.hub.counting import reconcile
 from generator.hub.limits import Patience
-from generator.hub.refresh import EXIT_CODES
+from generator.hub.refresh import EXIT_CODES, refresh
 from generator.hub.snapshot import read_snapshot
 from tests.hub_server import FakeHub
-from tests.test_hub_refresh import CONFIG, run, tree
+from tests.test_hub_refresh import CONFIG, DAY, run, tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,6 +122,45 @@ def test_a_window_that_is_used_up_is_waited_for_before_the_next_request(hub: Fak
     assert len(slept) == 1 and 40 < slept[0] <= 42
     client.config("good/two", "0" * 40)
     assert len(slept) == 1, "files are counted apart"
+
+
+class MeteredHub(FakeHub):
+    """Answers so many API requests in a window of one second, as the Hub does in one of 300, and says so."""
+
+    quota, used, refused, ends = 10, 0, 0, 0.0
+    lock = threading.Lock()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        with self.lock:
+            if time.monotonic() > self.ends:
+                self.used, self.ends = 0, time.monotonic() + 1
+            counted = "/resolve/" not in request.path
+            self.used += counted
+            over = counted and self.used > self.quota
+            self.refused += over
+        if over:
+            return self.send(request, 429, {"Retry-After": "1"}, b"")
+        super().answer(request)
+
+    def send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+        if "/resolve/" not in request.path:
+            headers = {**headers, "RateLimit": f'"api";r={max(0, self.quota - self.used)};t=1'}
+        super().send(request, status, headers, body)
+
+
+def test_a_refresh_larger_than_the_window_waits_and_reads_all(tmp_path: Path) -> None:
+    hub = MeteredHub()
+    for i in range(25):
+        hub.add(f"many/m{i:02}", CONFIG)
+    client = HubClient(endpoint=hub.endpoint, patience=Patience(timeout_seconds=5))
+    summary = refresh(
+        tmp_path / "hub", sorted(hub.models), client, today=DAY, count=count_parameters,
+        count_active=count_active_parameters, jobs=8,
+    )  # fmt: skip
+    hub.close()
+    assert (summary.exit_code, summary.read) == (0, 25)
+    assert summary.tally.waited_seconds > 0
+    assert hub.refused <= 8 * 3, "at most the requests under way, in each window"
 
 
 def start(root: Path, hub: FakeHub, *words: str, **environment: str) -> subprocess.Popen[str]:
