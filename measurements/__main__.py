@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 from . import campaign
@@ -14,7 +16,7 @@ from .summary import summarise
 
 RESULTS = Path(__file__).parent / "results"
 REPLACE_PROCESS = 75
-MOST_PROCESSES = 50
+MOST_REPLACED = 200
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--shard", help="i/n: this machine's part")
     run.add_argument("--results", type=Path, default=RESULTS)
     run.add_argument("--cpu", action="store_true", help="times only; for trying the harness with tiny models")
-    run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    run.add_argument("--gpus", type=int, help="how many GPUs to use (default: all that torch sees)")
+    run.add_argument("--processes", type=int, help="processes that share each GPU (default 4; 1 on a CPU)")
+    run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
+    run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
     plan = commands.add_parser("plan", help="write the campaign's plan")
@@ -76,13 +81,8 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     cells = _cells(options)
-    if not options.worker:
-        command = [sys.executable, "-m", "measurements", *arguments, "--worker"]
-        for _ in range(MOST_PROCESSES):
-            status = subprocess.run(command, check=False).returncode
-            if status != REPLACE_PROCESS:
-                return status
-        return 1
+    if options.worker is None:
+        return oversee(arguments, options)
     import torch
 
     from . import runner
@@ -90,8 +90,53 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     if not options.cpu and not torch.cuda.is_available():
         print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
         return 2
-    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)
-    return runner.run(cells, options.results, device, options.limit_s)
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
+    return runner.run(cells, options.results, device, options.limit_s, options.worker, count_processes(options))
+
+
+def count_processes(options: argparse.Namespace) -> int:
+    return max(1, options.processes or (1 if options.cpu else 4))
+
+
+def count_gpus(options: argparse.Namespace) -> int:
+    """GPUs to use: as asked, else all that torch sees; 1 where there is none, so that the worker says what is wrong."""
+    if options.gpus is not None or options.cpu:
+        return options.gpus or 1
+    import torch
+
+    return torch.cuda.device_count() or 1
+
+
+def oversee(arguments: list[str], options: argparse.Namespace) -> int:
+    """Start the workers, replace those that ask for it, and wait for all. Returns the worst exit status."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        slots = [device for device in range(count_gpus(options)) for _ in range(count_processes(options))]
+        running: dict[int, subprocess.Popen[bytes]] = {}
+
+        def start(slot: int) -> None:
+            command = [sys.executable, "-m", "measurements", *arguments, "--worker", folder]
+            command += ["--device", str(slots[slot])]
+            if options.limit_s is not None:
+                command += ["--limit-s", str(max(1.0, options.limit_s - (time.monotonic() - begin)))]
+            running[slot] = subprocess.Popen(command)
+
+        for slot in range(len(slots)):
+            start(slot)
+        worst, replaced = 0, 0
+        while running:
+            for slot, process in list(running.items()):
+                status = process.poll()
+                if status is None:
+                    continue
+                del running[slot]
+                if status == REPLACE_PROCESS and replaced < MOST_REPLACED:
+                    replaced += 1
+                    start(slot)
+                elif status:
+                    worst = worst or (1 if status == REPLACE_PROCESS or status < 0 else status)
+            time.sleep(0.05)
+    return worst
 
 
 def main(arguments: list[str]) -> int:

@@ -12,12 +12,15 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import nn
+
+from .sharing import Turns
 
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
@@ -94,11 +97,30 @@ def extend(low: Reading, high: Reading, depths: tuple[int, int], layers: int) ->
 class Gauge:
     """Reads one device. ``release`` must bring allocated memory back to what it was, or the process is not clean."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, turns: Turns | None = None) -> None:
         self.device = device
+        self.turns = turns or Turns()
+        self.cap: int | None = None  # bytes this process may take, where it shares the GPU
         self.counts = device.type == "cuda"  # ROCm builds of torch answer to the same name
         self.peaks: dict[str, int] = {}
         self.reserved = 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work on the GPU beside other processes; nothing launched here runs on when they get their turn."""
+        with self.turns.together():
+            try:
+                yield
+            finally:
+                self.synchronize()
+
+    def set_cap(self, cap: int | None) -> None:
+        """Cap the allocator at so many bytes; None: at the process's own share, or the whole card."""
+        if not self.counts:
+            return
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        limit = cap if cap is not None else self.cap
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total) if limit else 1.0, self.device)
 
     def synchronize(self) -> None:
         if self.counts:
@@ -125,15 +147,16 @@ class Gauge:
         """Give everything that is not alive back to the driver; returns what stays allocated."""
         gc.collect()
         if self.counts:
-            torch.cuda.synchronize(self.device)
-            torch._C._cuda_clearCublasWorkspaces()
-            torch.cuda.empty_cache()
+            with self.together():
+                self.synchronize()
+                torch._C._cuda_clearCublasWorkspaces()
+                torch.cuda.empty_cache()
         return self.allocated()
 
     def process_bytes(self) -> int | None:
         """What the driver says this process holds, or what is in use on the device where it does not name processes.
 
-        The second assumes that nobody else uses the GPU.
+        The second is right only where nobody else uses the GPU; where processes of the campaign share it, None.
         """
         if not self.counts:
             return None
@@ -147,6 +170,8 @@ class Gauge:
                     return int(process.usedGpuMemory)
         except Exception:
             pass  # no NVML (ROCm), or a driver that hides processes: ask the runtime below
+        if self.turns.folder is not None:
+            return None
         free, total = torch.cuda.mem_get_info(self.device)
         return int(total - free)
 
@@ -213,14 +238,25 @@ class PhaseHooks:
 
 
 def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> list[float]:
-    """Seconds of each timed step, synchronised: at least three, more while they are quick."""
+    """Seconds of each timed step, synchronised: at least three, more while they are quick.
+
+    Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
+    """
     seconds = list(already)
-    while len(seconds) < LEAST_TIMED_STEPS or (sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS):
-        gauge.synchronize()
-        begin = time.perf_counter()
-        step()
-        gauge.synchronize()
-        seconds.append(time.perf_counter() - begin)
+    with gauge.turns.alone():
+        often = gc.get_threshold()
+        gc.set_threshold(often[0], often[1], 1 << 30)
+        try:
+            while len(seconds) < LEAST_TIMED_STEPS or (
+                sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
+            ):
+                gauge.synchronize()
+                begin = time.perf_counter()
+                step()
+                gauge.synchronize()
+                seconds.append(time.perf_counter() - begin)
+        finally:
+            gc.set_threshold(*often)
     return seconds
 
 
@@ -229,30 +265,34 @@ def search_min_cap(
 ) -> tuple[int, int] | None:
     """The smallest allocator cap, bytes, under which ``run`` finishes, and the distance to the largest that failed.
 
-    Bisection between the allocated peak (below it nothing can work) and ``high``, where it is known to work; raised in
-    steps of 2 % when it turns out not to. None when even ``total`` does not do.
+    Bisection between the allocated peak (below it nothing can work) and ``high``, what the allocator reserved without
+    a cap, where it should work: that is tried only if nothing below does, and raised in steps of 2 % when it does not.
+    The answer lies nearer to the low end (1.01 to 1.13 × allocated seen), so the first third is tried first. None when
+    even ``total`` does not do.
     """
 
     def works(cap: int) -> bool:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), gauge.device)
+        gauge.set_cap(cap)
         try:
-            run()
+            with gauge.together():
+                run()
             return True
         except torch.OutOfMemoryError:
             return False
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, gauge.device)
+            gauge.set_cap(None)
             gauge.release()
 
-    failed = low
-    while not works(high):
+    failed, shown = low, False
+    while True:
+        while high - failed > resolution:
+            middle = failed + (high - failed) // 3
+            if works(middle):
+                high, shown = middle, True
+            else:
+                failed = middle
+        if shown or works(high):
+            return high, high - failed
         if high >= total:
             return None
         failed, high = high, min(total, round(high * 1.02))
-    while high - failed > resolution:
-        middle = (failed + high) // 2
-        if works(middle):
-            high = middle
-        else:
-            failed = middle
-    return high, high - failed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from .gauge import (
     search_min_cap,
     time_steps,
 )
-from .result import PARTS, PHASES, SCHEMA, SHAPE, digest
+from .result import PARTS, PHASES, SCHEMA, SHAPE, STAGES, digest
+from .sharing import Turns
 
 LIBRARY_TABLES_BYTES = 1 << 20  # bitsandbytes keeps its code tables (1 KiB seen) for the life of the process
 SLOW_STEP_SECONDS = 1.0  # a step this slow is timed while it is metered: hooks cost microseconds
@@ -43,14 +44,19 @@ class Outcome:
     reading: Reading | None = None
     min_cap: tuple[int, int] | None = None
     wall_seconds: float = 0.0
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
 
 class Session:
-    """One process on one device. Counts what it measured, so that a result says how fresh the process was."""
+    """One process on one device. Counts what it measured, so that a result says how fresh the process was.
 
-    def __init__(self, device: torch.device) -> None:
+    ``turns`` and ``processes``: how it shares the GPU with how many others of the same campaign.
+    """
+
+    def __init__(self, device: torch.device, turns: Turns | None = None, processes: int = 1) -> None:
         self.device = device
-        self.gauge = Gauge(device)
+        self.processes = processes
+        self.gauge = Gauge(device, turns)
         self.compute_dtype = recipes.choose_compute_dtype(device)
         self.total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         self.measured = 0
@@ -62,11 +68,14 @@ class Session:
         """The base model of a cell, with (allocated, load peak). Leaves the device empty, or raises NotClean."""
         config = workload.read_model_config(read_config(cell.model)["config"], layers)
         before = self.gauge.release()
-        self.gauge.start()
-        model = workload.build_model(config, cell.weights, self.device, self.compute_dtype)
-        self.gauge.mark("load")
+        with self.gauge.together():
+            self.gauge.start()
+            model = workload.build_model(config, cell.weights, self.device, self.compute_dtype)
+            self.gauge.mark("load")
         try:
-            with recipes.prepared_base(model, cell.recipe, cell.weights) as prepared:
+            with ExitStack() as stack:
+                with self.gauge.together():
+                    prepared = stack.enter_context(recipes.prepared_base(model, cell.recipe, cell.weights))
                 allocated = self.gauge.release()
                 self.gauge.mark("load")
                 yield prepared, allocated, self.gauge.peaks.get("load")
@@ -79,10 +88,11 @@ class Session:
 
     def measure_on(self, model: Any, allocated: int | None, load_peak: int | None, cell: Cell) -> Outcome:
         """Measure one cell on its base model; the base is left as it was, or NotClean is raised."""
-        begin = time.perf_counter()
+        begin, waited = time.perf_counter(), self.gauge.turns.waited
+        spent = dict.fromkeys(STAGES, 0.0)
         outcome = Outcome("failed", "not run")
         try:
-            outcome = self._attempt(model, allocated, load_peak, cell)
+            outcome = self._attempt(model, allocated, load_peak, cell, spent)
         except torch.OutOfMemoryError:
             outcome = Outcome("oom", "out of memory on the whole card")
         except Exception as error:
@@ -94,21 +104,36 @@ class Session:
                 outcome = Outcome("failed", f"{text} ({place.name}, line {place.lineno})")
             if "CUDA error" in str(error) or "AcceleratorError" in type(error).__name__:
                 raise NotClean(outcome.reason or "CUDA error") from None
+        released = time.perf_counter()
         after = self.gauge.release()
         # bitsandbytes frees a few KiB of a quantised base at its first use: less than before is clean too.
         if after is not None and allocated is not None and after - allocated > LIBRARY_TABLES_BYTES:
             raise NotClean(f"{after - allocated} bytes stay allocated after {cell}")
         outcome.wall_seconds = time.perf_counter() - begin
+        spent |= {"release": time.perf_counter() - released, "waiting": self.gauge.turns.waited - waited}
+        outcome.spent = spent
         return outcome
 
-    def _attempt(self, base: Any, allocated: int | None, load_peak: int | None, cell: Cell) -> Outcome:
+    def _attempt(
+        self, base: Any, allocated: int | None, load_peak: int | None, cell: Cell, spent: dict[str, float]
+    ) -> Outcome:
         gauge = self.gauge
+        begun, waited = time.perf_counter(), gauge.turns.waited
+
+        def ends(stage: str) -> None:
+            """A stage ends here: note how long it took, less the waiting for other processes."""
+            nonlocal begun, waited
+            now = time.perf_counter()
+            spent[stage] = max(0.0, now - begun - (gauge.turns.waited - waited))
+            begun, waited = now, gauge.turns.waited
+
         reading = Reading(weights=allocated, load_peak=load_peak)
         forward = base.__dict__.get("forward")
         model = base
         hooks = None
         try:
-            model = recipes.attach_method(base, cell)
+            with gauge.together():
+                model = recipes.attach_method(base, cell)
             gauge.release()
             if (now := gauge.allocated()) is not None and allocated is not None:
                 reading.adapters = now - allocated
@@ -128,13 +153,13 @@ class Session:
                     gauge.mark(phase)
 
             timed: list[float] = []
+            ends("attach")
             gauge.start()
             for number in range(WARM_UP_STEPS):
-                gauge.synchronize()
-                begin = time.perf_counter()
-                recipes.train_step(accelerator, prepared, optimizer, batch, mark)
-                gauge.synchronize()
-                if number and time.perf_counter() - begin > SLOW_STEP_SECONDS:
+                with gauge.together():
+                    begin = time.perf_counter()
+                    recipes.train_step(accelerator, prepared, optimizer, batch, mark)
+                if number and self.processes == 1 and time.perf_counter() - begin > SLOW_STEP_SECONDS:
                     timed.append(time.perf_counter() - begin)
             reading.saved = hooks.saved
             reading.static = gauge.allocated()
@@ -145,12 +170,15 @@ class Session:
                 reading.reserved = gauge.reserved
                 reading.context = gauge.context_bytes()
             hooks.remove()
+            ends("warm_up")
             reading.step_seconds = time_steps(
                 gauge, lambda: recipes.train_step(accelerator, prepared, optimizer, batch), timed
             )
+            ends("timed")
             found = None
             if cell.min_cap and gauge.counts and self.total:
                 found = self._search_cap(accelerator, prepared, optimizer, batch, reading)
+                ends("min_cap")
             return Outcome("ok", reading=reading, min_cap=found)
         finally:
             if hooks is not None:
@@ -182,8 +210,8 @@ class Session:
 
         state.clear()
         self.gauge.release()
-        resolution = max(8 << 20, round(peak * 0.0025))
-        return search_min_cap(self.gauge, run, peak, reading.reserved, self.total, resolution)
+        resolution = max(8 << 20, round(peak * 0.004))
+        return search_min_cap(self.gauge, run, peak, reading.reserved, self.gauge.cap or self.total, resolution)
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -270,6 +298,9 @@ def make_result(
             memory["process_bytes"] = reading.reserved + reading.context
             memory["context_bytes"] = reading.context
         memory["load_peak_bytes"] = reading.load_peak
+    elif outcome.status == "oom":
+        memory["cap_bytes"] = session.gauge.cap
+    if reading is not None:
         if outcome.min_cap is not None:
             memory["min_cap_bytes"], memory["min_cap_resolution_bytes"] = outcome.min_cap
         memory["breakdown_bytes"], memory["peak_phase"] = _break_down(reading)
@@ -325,6 +356,8 @@ def make_result(
             "attention": getattr(config, "_attn_implementation", None) or "sdpa",
             "cells_before": session.measured,
             "wall_seconds": max(outcome.wall_seconds, 1e-6),
+            "processes": session.processes,
+            "spent_seconds": {stage: round(seconds, 3) for stage, seconds in outcome.spent.items()},
         },
     }
 

@@ -140,6 +140,11 @@ def detach_method(model: Any, base: Any, cell: Cell) -> None:
         base.__dict__.pop(name, None)
     for parameter in base.parameters():
         parameter.grad = None
+    if cell.method == "full_bf16_adam8bit":  # the manager is one for the process and would keep the embedding alive
+        import bitsandbytes
+
+        bitsandbytes.optim.GlobalOptimManager.get_instance().module_weight_config_triple = []
+        bitsandbytes.optim.GlobalOptimManager.get_instance().initialize()
 
 
 def make_optimizer(model: Any, method: str) -> torch.optim.Optimizer:

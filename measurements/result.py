@@ -22,7 +22,10 @@ RECIPES = ("stock", "lean")
 METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning")
 STATUSES = ("ok", "oom", "failed", "skipped")
 PHASES = ("forward", "loss", "backward", "step")
+STAGES = ("attach", "warm_up", "timed", "min_cap", "release", "waiting")
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
+
+OPTIONAL = ("environment.processes", "environment.spent_seconds")  # absent from results of 2026-11-24, first runs
 
 _SIZE = "size?"  # a whole number of bytes, 0 or more, or null
 _NUMBER = "number?"  # a finite number above 0, or null
@@ -98,6 +101,8 @@ SHAPE: dict[str, Any] = {
         "attention": "text?",  # sdpa or eager
         "cells_before": "natural?",  # measured earlier in this process: 0 = context_bytes is that of a fresh process
         "wall_seconds": _NUMBER,  # spent on this cell, its share of building the model left out
+        "processes": "count?",  # that shared the GPU; steps are timed while the others wait
+        "spent_seconds": {stage: "duration?" for stage in STAGES},  # where wall_seconds went
         "date": "date",
     },
 }
@@ -154,6 +159,7 @@ def _kind_error(kind: str, value: Any) -> str | None:
         "natural": (whole and value >= 0, "a whole number, 0 or more"),
         "size": (whole and value >= 0, "a whole number of bytes"),
         "count": (whole and value >= 1, "a whole number, 1 or more"),
+        "duration": (value == 0 or positive, "seconds, 0 or more"),
         "number": (positive, "a finite number above 0"),
         "bool": (isinstance(value, bool), "true or false"),
         "text": (isinstance(value, str) and bool(value.strip()), "a text that is not empty"),
@@ -188,6 +194,8 @@ def _shape_errors(shape: dict[str, Any], data: Any, path: str) -> list[str]:
             found.append(f"{path}{key}: unknown field")
     for key, kind in shape.items():
         if key not in data:
+            if f"{path}{key}" in OPTIONAL:
+                continue
             found.append(f"{path}{key}: missing")
         elif isinstance(kind, dict):
             found += _shape_errors(kind, data[key], f"{path}{key}.")
