@@ -126,7 +126,7 @@ def show(licence: Any, tags: Any, architecture: Any, new_id: str, language: Lang
     return Shown(elements, front, json.loads(api.encode(picker_document(dataset, evidence_by_task(dataset)))))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(words, words, words, st.sampled_from(["a/b", "A__b/C--d._x", "0/0"]), st.sampled_from(LANGUAGES))
 def test_no_hub_text_changes_the_elements_of_a_page(
     licence: str, tags: str, architecture: str, new_id: str, language: Language
