@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .dataset import Dataset
 from .records import LANGUAGES, Language
-from .views import api
+from .views import api, charts
 from .views.figures import FILTERS
 from .views.page import Page, PageRenderer, language_prefix
 from .views.pages import collect_pages
@@ -51,8 +51,8 @@ def rendering_problems(dataset: Dataset) -> Iterator[tuple[Page, str]]:
 
 
 def render_shared(dataset: Dataset) -> Mapping[str, bytes]:
-    """Files that all languages share: the JSON API."""
-    return api.files(dataset)
+    """Files that all languages share: the JSON API and the figures (which carry their language in their name)."""
+    return {**api.files(dataset), **charts.files(dataset)}
 
 
 def write_pages(dataset: Dataset, folder: Path) -> int:

@@ -10,6 +10,7 @@ from ..dataset import Dataset
 from ..estimate_command import publish_coefficients
 from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
 from .cells import cells_of
+from .measured import MeasuredCell, cells_document
 from .picker_data import evidence_by_task, picker_document
 
 PUBLISHED: dict[str, type[Record]] = {
@@ -18,10 +19,11 @@ PUBLISHED: dict[str, type[Record]] = {
     "gpu": GpuEntry,
     "method": MethodEntry,
     "run": Run,
+    "cell": MeasuredCell,
 }
 """Records whose JSON schema is published beside the data."""
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 """Version of the API, apart from the site's; see CHANGELOG.md."""
 
 
@@ -34,6 +36,7 @@ def files(dataset: Dataset) -> Mapping[str, bytes]:
         "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
         "picker.json": picker_document(dataset, evidence),
         "coefficients.json": publish_coefficients(cells_of(dataset).estimator),
+        "cells.json": cells_document(dataset),
         "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
     }
     for model in dataset.catalog.models.values():

@@ -9,6 +9,7 @@ from ...dataset import Dataset
 from ...estimate_answer import read_json
 from ...estimate_command import build_estimator
 from ...records import Text
+from ..cells import cells_of
 from ..page import Page
 
 GROUPS: tuple[tuple[str, Text], ...] = (
@@ -49,7 +50,9 @@ REASONS = {
 def pages(dataset: Dataset) -> Iterator[Page]:
     """``data/accuracy.md``."""
     catalog = dataset.catalog
-    table = build_estimator(dataset.hub.values(), catalog.gpus.values(), (), dataset.root / "catalog").table
+    table = cells_of(dataset).estimator.table
+    if not {run.hub_id for run in dataset.runs} <= set(table.models):  # measured, but not in the catalog
+        table = build_estimator(dataset.hub.values(), catalog.gpus.values(), (), dataset.root / "catalog").table
     found = accuracy(table, dataset.runs)
     by_hub = {model.hub_id: model for model in catalog.models.values()}
     ok = [run for run in dataset.runs if run.status == "ok"]
