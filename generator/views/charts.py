@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..dataset import Dataset
@@ -46,7 +47,10 @@ CARDS: Sequence[tuple[int, str]] = (
 )  # fmt: skip
 """Reference lines: size in GB as sold, and the card whose usable memory is drawn."""
 
+PAGE = "var(--md-default-bg-color)"
 MUTED, INK, LINE, STRONG = "var(--fa-muted)", "var(--fa-ink)", "var(--fa-line)", "var(--fa-line-strong)"
+
+LEGEND = {"orientation": "h", "x": 0, "itemclick": False, "itemdoubleclick": False, "font": {"color": MUTED}}
 
 WORDS: Mapping[str, Text] = {
     "axis": Text(zh="横轴", en="Across"),
@@ -63,7 +67,9 @@ WORDS: Mapping[str, Text] = {
     "allocated": Text(zh="已分配峰值", en="allocated peak"),
     "gpu": Text(zh="速度按哪张卡", en="Speed on"),
     "measured": Text(zh="实测", en="measured"),
-    "points": Text(zh="图中实测点：显存 {0} 个，速度 {1} 个。", en="Measured points drawn: {0} of memory, {1} of speed."),
+    "points": Text(
+        zh="图中实测点：显存 {0} 个，速度 {1} 个。", en="Measured points drawn: {0} of memory, {1} of speed."
+    ),
     "elsewhere": Text(
         zh="这个模型测过 {0} 格；换个设置可看到其余的点。",
         en="{0} cells of this model are measured; other settings show the rest.",
@@ -77,8 +83,8 @@ WORDS: Mapping[str, Text] = {
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """An axis in the house style: hairlines, no zoom (a finger scrolls the page, not the figure)."""
     return {
-        "title": {"text": title, "font": {"color": MUTED}, "standoff": 8}, "fixedrange": True, "zeroline": False,
-        "automargin": True, "gridcolor": LINE, "linecolor": STRONG, "tickcolor": STRONG, "tickfont": {"color": MUTED},
+        "title": {"text": title, "font": {"color": MUTED, "size": 13}, "standoff": 6}, "fixedrange": True,
+        "zeroline": False, "automargin": True, "gridcolor": LINE, "linecolor": STRONG, "tickcolor": STRONG, "tickfont": {"color": MUTED},
         "ticklen": 4,
     } | more  # fmt: skip
 
@@ -113,15 +119,16 @@ def build(traces: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]) -> dict
 def curve(dataset: Dataset, language: Language, quantity: str) -> dict[str, Any]:
     """Frame of the curves of one model: per method a band, a line and the measured points, empty.
 
-    ``quantity`` is ``memory`` (GiB) or ``speed`` (tokens/s), both on logarithmic axes: methods differ by a factor of ten
-    and card sizes then stand at even distances.
+    ``quantity`` is ``memory`` (GiB) or ``speed`` (tokens/s), both on logarithmic axes: methods differ by a factor of
+    ten and card sizes then stand at even distances.
     """
     traces: list[dict[str, Any]] = []
     unit = "GiB" if quantity == "memory" else "tokens/s"
     for method, (name, colour) in METHODS.items():
         common = {"type": "scatter", "name": name[language], "x": [], "y": []}
         traces.append(
-            common | {"mode": "lines", "fill": "toself", "fillcolor": colour, "opacity": 0.16, "hoverinfo": "skip",
+            common | {"mode": "lines", "fill": "toself", "fillcolor": colour, "opacity": 0.16 if unit == "GiB" else 0.08,
+                      "hoverinfo": "skip",
                       "line": {"width": 0, "color": colour}, "meta": {"method": method, "role": "band"}}
         )  # fmt: skip
         traces.append(
@@ -131,7 +138,7 @@ def curve(dataset: Dataset, language: Language, quantity: str) -> dict[str, Any]
     for method, (name, colour) in METHODS.items():
         traces.append(
             {"type": "scatter", "name": name[language], "x": [], "y": [], "mode": "markers", "customdata": [],
-             "marker": {"size": 9, "color": colour, "line": {"width": 1.5, "color": "var(--md-default-bg-color)"}},
+             "marker": {"size": 9, "color": colour, "line": {"width": 1.5, "color": PAGE}},
              "hovertemplate": "%{customdata[0]}<extra></extra>", "meta": {"method": method, "role": "points"}}
         )  # fmt: skip
     figure = build(
@@ -151,9 +158,122 @@ def curve(dataset: Dataset, language: Language, quantity: str) -> dict[str, Any]
     return figure
 
 
+def gpu_largest(dataset: Dataset, language: Language) -> dict[str, Any]:
+    """Largest model over length: the page's card (row slot 0) in the accent, the sizes around it in grey."""
+    traces: list[dict[str, Any]] = []
+    for slot in (1, 2, 3, 4, 0):
+        colour = "var(--fa-accent)" if slot == 0 else "var(--fa-series-7)"
+        traces.append(
+            {
+                "type": "scatter", "x": [], "y": [], "mode": "lines+markers", "name": "", "connectgaps": False,
+                "line": {"color": colour, "width": 3 if slot == 0 else 1.4, "shape": "hv"},
+                "marker": {"color": colour, "size": 7 if slot == 0 else 4},
+                "hovertemplate": "%{fullData.name}<br>%{customdata[0]}<extra></extra>",
+                "meta": {"row": {"slot": str(slot)}, "name": "gpu", "label": True},
+            }
+        )  # fmt: skip
+    lengths = (512, 1024, 2048, 4096, 8192)
+    marks = (0.2, 0.5, 1, 2, 4, 8, 14, 32, 70, 120, 235, 480, 1000)
+    across = axis(
+        LENGTH[language], type="log", showgrid=False, tickvals=list(lengths), ticktext=[f"{n:,}" for n in lengths]
+    )
+    up = axis(type="log", tickvals=list(marks), ticktext=[f"{n:g}" for n in marks])
+    return build(traces, layout(across, up, Text(zh="参数量（十亿）", en="Parameters (billions)")[language]))
+
+
+def accuracy_scatter(dataset: Dataset, language: Language, quantity: str) -> dict[str, Any]:
+    """Estimate against measurement, one point per held-out cell; on the diagonal the two agree."""
+    unit = "GiB" if quantity == "memory" else "tokens/s"
+    low, high = (1, 200) if quantity == "memory" else (200, 100_000)
+    names = {key: (name, colour) for key, (name, colour) in METHODS.items()} | dict(OTHER_METHODS)
+    traces: list[dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "x": [low, high, high, low],
+         "y": [low * 0.9, high * 0.9, high * 1.1, low * 1.1],
+         "fill": "toself", "line": {"width": 0, "color": MUTED}, "fillcolor": MUTED, "opacity": 0.14,
+         "hoverinfo": "skip", "showlegend": False},
+        {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
+         "showlegend": False, "line": {"width": 1, "color": MUTED}},
+    ]  # fmt: skip
+    for method, (name, colour) in names.items():
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": name[language],
+             "marker": {"size": 8, "color": colour, "opacity": 0.85, "line": {"width": 1, "color": PAGE}},
+             "hovertemplate": "%{customdata[0]}<br>%{customdata[1]}<br>%{x:.3~s} → %{y:.3~s} " + unit
+             + " (%{customdata[2]})<extra></extra>",
+             "meta": {"x": f"{quantity}_measured", "y": f"{quantity}_estimated",
+                      "text": ["model", "setup", f"{quantity}_error"], "where": {"method": method}}}
+        )  # fmt: skip
+    marks = [1, 2, 5, 10, 20, 50, 100] if quantity == "memory" else [500, 1000, 2000, 5000, 10000, 20000, 50000]
+    ticks: dict[str, Any] = {"type": "log", "tickvals": marks, "ticktext": [f"{mark:,}" for mark in marks]}
+    across = axis(Text(zh=f"实测（{unit}）", en=f"Measured ({unit})")[language], **ticks)
+    up = axis(**ticks)
+    frame = layout(across, up, Text(zh=f"估算（{unit}）", en=f"Estimated ({unit})")[language])
+    frame |= {
+        "showlegend": True,
+        "legend": {
+            "orientation": "h",
+            "y": -0.2,
+            "x": 0,
+            "yanchor": "top",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+    }
+    frame["margin"] = {"l": 48, "r": 12, "t": 30, "b": 96}
+    return build(traces, frame) | {"fit_range": 1.15}
+
+
+def errors(dataset: Dataset, language: Language, name: str) -> dict[str, Any]:
+    """Median error per row of a table as bars, the worst as dots. The table has columns median and worst (ratios)."""
+    where = {"quantity": "allocated"} if name == "method" else {}
+    label = {"method": "part", "peers": "peer"}[name]
+    common = {"x": [], "y": [], "orientation": "h"}
+    traces: list[dict[str, Any]] = [
+        common | {"type": "bar", "marker": {"color": "var(--fa-series-1)"}, "width": 0.55, "textposition": "none",
+                  "name": Text(zh="中位数", en="median")[language],
+                  "hovertemplate": "%{y}: %{x:.1%}<extra>" + Text(zh="中位数", en="median")[language] + "</extra>",
+                  "meta": {"x": "median", "y": label, "where": where}},
+        {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": Text(zh="最差一格", en="worst cell")[language],
+         "marker": {"color": "var(--fa-series-2)", "size": 9, "symbol": "diamond"},
+         "hovertemplate": "%{y}: %{x:.1%}<extra>" + Text(zh="最差", en="worst")[language] + "</extra>",
+         "meta": {"x": "worst", "y": label, "where": where}},
+    ]  # fmt: skip
+    frame = layout(
+        axis(
+            Text(zh="误差（相对实测）", en="Error, of the measurement")[language], tickformat=".0%", rangemode="tozero"
+        ),
+        axis(autorange="reversed", showgrid=False, ticklen=0, tickfont={"color": INK}),
+    )
+    frame |= {
+        "showlegend": True,
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "x": 0,
+            "yanchor": "bottom",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+    }
+    frame["margin"] = {"l": 16, "r": 16, "t": 40, "b": 46}
+    return build(traces, frame)
+
+
+LENGTH = Text(zh="序列长度", en="Sequence length")
+OTHER_METHODS: Mapping[str, tuple[Text, str]] = {
+    "lora_8bit": (Text(zh="8 位 LoRA", en="LoRA, 8-bit base"), "var(--fa-series-5)"),
+    "dora": (Text(zh="DoRA", en="DoRA"), "var(--fa-series-6)"),
+    "prompt_tuning": (Text(zh="提示微调", en="Prompt tuning"), "var(--fa-series-7)"),
+}
+
 FIGURES: Mapping[str, Callable[[Dataset, Language], dict[str, Any]]] = {
-    "curve-memory": lambda dataset, language: curve(dataset, language, "memory"),
-    "curve-speed": lambda dataset, language: curve(dataset, language, "speed"),
+    "curve-memory": partial(curve, quantity="memory"),
+    "curve-speed": partial(curve, quantity="speed"),
+    "gpu-largest": gpu_largest,
+    "accuracy-memory": partial(accuracy_scatter, quantity="memory"),
+    "accuracy-speed": partial(accuracy_scatter, quantity="speed"),
+    "accuracy-method": partial(errors, name="method"),
+    "accuracy-peers": partial(errors, name="peers"),
 }
 """Name of each figure and what builds it for one language."""
 

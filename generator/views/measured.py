@@ -71,23 +71,37 @@ def measured_cells(dataset: Dataset) -> list[MeasuredCell]:
         versions = {name: run.environment.get(name) for name in ("torch", "transformers", "peft")}
         rows.append(
             MeasuredCell(
-                id=run.id, model=model.id if model else None, hub_id=run.hub_id,
+                id=run.id,
+                model=model.id if model else None,
+                hub_id=run.hub_id,
                 name=model.name if model else run.hub_id.rpartition("/")[2],
-                gpu=run.gpu, gpu_name=gpu.name if gpu else run.gpu, gpu_count=run.gpu_count,
-                method=run.case.method, recipe=run.case.recipe,
+                gpu=run.gpu,
+                gpu_name=gpu.name if gpu else run.gpu,
+                gpu_count=run.gpu_count,
+                method=run.case.method,
+                recipe=run.case.recipe,
                 gradient_checkpointing=run.case.gradient_checkpointing,
-                micro_batch=run.case.micro_batch, seq_len=run.case.seq_len,
+                micro_batch=run.case.micro_batch,
+                seq_len=run.case.seq_len,
                 lora_rank=run.case.lora_rank if run.case.method in ADAPTERS else None,
-                status=run.status, holdout=run.holdout, extrapolated=run.extrapolated, repeat=run.repeat,
-                date=str(run.date), **{name: str(value) if value else None for name, value in versions.items()},
-                peak_allocated_bytes=run.peak_allocated_bytes, peak_reserved_bytes=run.peak_reserved_bytes,
-                min_cap_bytes=cap, needed_bytes=cap + int(run.context_bytes or CONTEXT_BYTES) if cap else None,
-                step_seconds=run.step_seconds, tokens_per_second=run.tokens_per_second, mfu=run.mfu,
+                status=run.status,
+                holdout=run.holdout,
+                extrapolated=run.extrapolated,
+                repeat=run.repeat,
+                date=str(run.date),
+                **{name: str(value) if value else None for name, value in versions.items()},
+                peak_allocated_bytes=run.peak_allocated_bytes,
+                peak_reserved_bytes=run.peak_reserved_bytes,
+                min_cap_bytes=cap,
+                needed_bytes=cap + int(run.context_bytes or CONTEXT_BYTES) if cap else None,
+                step_seconds=run.step_seconds,
+                tokens_per_second=run.tokens_per_second,
+                mfu=run.mfu,
                 estimated_allocated_bytes=round(allocated["estimated"]) if allocated else None,
                 estimated_tokens_per_second=round(speed["estimated"], 3) if speed else None,
                 error_allocated=round(allocated["error"], 5) if allocated else None,
                 error_speed=round(speed["error"], 5) if speed else None,
-            )  # fmt: skip
+            )
         )
     return rows
 

@@ -50,11 +50,12 @@ function resolve(part, style) {
 export function readTable(table) {
   const keys = [...table.tHead.rows[table.tHead.rows.length - 1].cells].map((head) => head.dataset.key);
   return [...table.tBodies[0].rows].filter((row) => row.cells.length === keys.length).map((row) => {
-    const found = { ...row.dataset };
+    const found = { ...row.dataset, cells_: {} };
     keys.forEach((key, index) => {
       if (!key) return;
       const cell = row.cells[index];
       const raw = cell.dataset.v ?? cell.dataset.name ?? cell.textContent.trim();
+      found.cells_[key] = cell.textContent.trim();
       const number = raw === "" || raw === "–" ? null : Number(raw);
       found[key] = Number.isNaN(number) ? raw : number;
     });
@@ -62,12 +63,20 @@ export function readTable(table) {
   });
 }
 
+/** A trace along one row of the table: x = the columns whose data-key is a number, hover text = what the cells say. */
+function acrossRow(row, name) {
+  if (!row) return { x: [], y: [] };
+  const xs = Object.keys(row).filter((key) => /^\d+$/.test(key)).map(Number);
+  return { name: plain(row[name]), x: xs, y: xs.map((x) => row[x]), customdata: xs.map((x) => [plain(row.cells_[x])]) };
+}
+
 /** The figure with its data taken from the table behind it. */
 function fillFromTable(box, figure) {
   const rows = readTable(box.closest("figure").querySelector("table"));
   const shown = (value) => (typeof value === "string" ? plain(value) : value);
   const data = figure.data.map((trace) => {
-    const { x, y, text, low, high, where = {} } = trace.meta ?? {};
+    const { x, y, text, low, high, row, name, where = {} } = trace.meta ?? {};
+    if (row) return { ...trace, ...acrossRow(rows.find((item) => Object.entries(row).every(([key, value]) => item[key] === value)), name) };
     if (!x) return trace;
     const own = rows.filter((row) => Object.entries(where).every(([key, value]) => String(row[key]) === String(value)) && row[x] !== null && row[y] !== null);
     const filled = { ...trace, x: own.map((row) => shown(row[x])), y: own.map((row) => shown(row[y])) };
@@ -80,28 +89,37 @@ function fillFromTable(box, figure) {
     }
     return filled;
   });
-  return { ...figure, data };
+  return { ...figure, data, layout: figure.fit_range ? square(figure, data) : figure.layout };
+}
+
+/** Both axes over the same range, as wide as the data and a little more. */
+function square(figure, data) {
+  const values = data.filter((trace) => trace.meta?.x).flatMap((trace) => [...trace.x, ...trace.y]);
+  if (!values.length) return figure.layout;
+  const range = [Math.log10(Math.min(...values) / figure.fit_range), Math.log10(Math.max(...values) * figure.fit_range)];
+  return { ...figure.layout, xaxis: { ...figure.layout.xaxis, range }, yaxis: { ...figure.layout.yaxis, range } };
 }
 
 const measure = document.createElement("canvas").getContext("2d");
 
-/** Names at the right end of lines, moved apart where lines end close to each other; inside the figure on a phone. */
-function directLabels(plot, data, narrow) {
+/** Names at the right end of lines, moved apart where lines end close to each other. (A phone has a legend instead.) */
+function directLabels(plot, data) {
   const { xaxis, yaxis } = plot._fullLayout;
-  const ends = data.filter((trace) => trace.meta?.label && trace.x.length).map((trace) => {
-    const last = trace.x.length - 1;
+  const ends = data.filter((trace) => trace.meta?.label && trace.x.length && trace.y.some((y) => y !== null)).map((trace) => {
+    let last = trace.x.length - 1;
+    while (last > 0 && trace.y[last] === null) last -= 1;
     return { trace, x: trace.x[last], y: trace.y[last], at: yaxis.d2p(trace.y[last]) };
   });
   ends.sort((a, b) => a.at - b.at);
   let free = 8;
   for (const end of ends) {
-    end.put = Math.max(end.at - (narrow ? 9 : 0), free);
+    end.put = Math.max(end.at, free);
     free = end.put + 17;
   }
   const value = (axis, number) => (axis.type === "log" ? Math.log10(number) : number);
   return ends.map((end) => ({
     text: end.trace.name, showarrow: false, x: value(xaxis, end.x), y: value(yaxis, end.y), yshift: end.at - end.put,
-    xanchor: narrow ? "right" : "left", xshift: narrow ? 0 : 6, font: { color: end.trace.line.color },
+    xanchor: "left", xshift: 6, font: { color: end.trace.line.color },
   }));
 }
 
@@ -115,13 +133,18 @@ export async function draw(box, figure) {
   layout.font = { ...layout.font, family: style.fontFamily, size: narrow ? 12 : layout.font?.size ?? 13 };
   layout.width = box.clientWidth;
   layout.height = box.clientHeight;
-  const labelled = data.filter((trace) => trace.meta?.label && trace.x?.length);
+  const labelled = data.filter((trace) => trace.meta?.label && trace.x?.length && trace.y.some((y) => y !== null));
   if (labelled.length && !narrow) {
     measure.font = `${layout.font.size}px ${layout.font.family}`;
     layout.margin = { ...layout.margin, r: 14 + Math.max(...labelled.map((trace) => measure.measureText(trace.name).width)) };
   }
+  if (labelled.length && narrow) {
+    for (const trace of data) trace.showlegend = labelled.includes(trace);
+    Object.assign(layout, { showlegend: true, legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top", itemclick: false, itemdoubleclick: false } });
+    layout.margin = { ...layout.margin, b: 100 };
+  }
   await Plotly.react(box, data, layout, { displayModeBar: false, showTips: false, doubleClick: false });
-  if (labelled.length) await Plotly.relayout(box, { annotations: [...(layout.annotations ?? []), ...directLabels(box, data, narrow)] });
+  if (labelled.length && !narrow) await Plotly.relayout(box, { annotations: [...(layout.annotations ?? []), ...directLabels(box, data)] });
   box.dataset.drawn = "";
 }
 

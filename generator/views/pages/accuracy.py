@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ...accuracy import accuracy
 from ...dataset import Dataset
 from ...estimate_answer import read_json
 from ...estimate_command import build_estimator
-from ...records import Text
+from ...records import GIB, Text
 from ..cells import cells_of
 from ..page import Page
 
@@ -71,6 +72,12 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "parts": PARTS,
             "quantities": QUANTITIES,
             "worst": [(by_hub.get(r["model"]), r, REASONS[r["reason"]]) for r in found["worst"]],
+            "cells": [
+                (by_hub[r["model"]].name if r["model"] in by_hub else r["model"].rpartition("/")[2], r)
+                for r in found["records"]
+            ],
+            "near": {name: within(found["records"], name, 0.1) for name in ("allocated", "speed")},
+            "GIB": GIB,
             "held_out": len(found["records"]),
             "fitted": sum(not run.holdout for run in ok),
             "peers": read_json(dataset.root / "benchmarks" / "peers.json"),
@@ -81,3 +88,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         },
         hide=(),
     )
+
+
+def within(records: Sequence[Mapping[str, Any]], quantity: str, limit: float) -> tuple[int, int]:
+    """How many cells have the quantity, and of how many the absolute error is at most ``limit``."""
+    errors = [abs(record[quantity]["error"]) for record in records if quantity in record]
+    return len(errors), sum(error <= limit for error in errors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...dataset import Dataset
 from ...records import GIB, Fit, GpuEntry, ModelEntry, Text
@@ -19,6 +19,13 @@ WAYS: tuple[tuple[str, str], ...] = (
 )
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 NEIGHBOURS = 6
+LADDER: tuple[tuple[int, str], ...] = (
+    (6, "rtx-2060-6gb"), (8, "rtx-3070"), (12, "rtx-3060-12gb"), (16, "rtx-4060-ti-16gb"), (24, "rtx-4090"),
+    (32, "rtx-5090"), (48, "l40s"), (80, "a100-sxm-80gb"), (141, "h200-sxm-141gb"),
+)  # fmt: skip
+"""Sizes in GB and the card that stands for each: what a page's own card is drawn against."""
+DRAWN: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
+"""Ways of the two figures."""
 SHOWN = 25
 
 
@@ -29,11 +36,16 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     current.sort(key=lambda m: (-dataset.parameters[m.id], m.id))
     by_size: dict[float | None, list[list[tuple[ModelEntry, Need] | None]]] = {}
     gpus = dataset.catalog.gpus
-    for gpu in gpus.values():
+
+    def by_way(gpu: GpuEntry) -> list[list[tuple[ModelEntry, Need] | None]]:
         usable = usable_bytes(gpu)
         if usable not in by_size:
             by_size[usable] = [largest_by_length(cells, current, method, recipe, usable) for method, recipe in WAYS]
-        largest = by_size[usable]
+        return by_size[usable]
+
+    for gpu in gpus.values():
+        usable = usable_bytes(gpu)
+        largest = by_way(gpu)
         best = largest[0][LENGTHS.index(2048)]
         yield Page(
             path=f"gpus/{gpu.id}.md",
@@ -50,6 +62,10 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "best": best,
                 "ways": list(zip(WAYS, largest, strict=True)),
                 "lengths": LENGTHS,
+                "drawn": [
+                    (method, recipe, [(card, by_way(card)[WAYS.index((method, recipe))]) for card in beside(gpu, gpus)])
+                    for method, recipe in DRAWN
+                ],
                 "methods": dataset.catalog.methods,
                 "recipes": dataset.catalog.recipes,
                 "models": suited(cells, current, usable),
@@ -77,6 +93,14 @@ def largest_by_length(
                 break
         found.append(answer)
     return found
+
+
+def beside(gpu: GpuEntry, gpus: Mapping[str, GpuEntry]) -> list[GpuEntry]:
+    """The card itself and up to two steps of memory below and above it, as cards are sold."""
+    ladder = [gpus[name] for size, name in LADDER if name in gpus and size != gpu.memory_gb]
+    below = [card for card in ladder if card.memory_gb < gpu.memory_gb][-2:]
+    above = [card for card in ladder if card.memory_gb > gpu.memory_gb][:2]
+    return [gpu, *below, *above]
 
 
 def suited(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...dataset import Dataset
-from ...records import GpuEntry, ModelEntry, Text
+from ...records import Case, GpuEntry, ModelEntry, Text
 from ..cells import Cells, Need, cells_of, judge, usable_bytes
 from ..hub_facts import origins, reading_of
 from ..page import Page
@@ -38,6 +38,9 @@ CARDS: tuple[tuple[int, str], ...] = (
 
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
+SPEED_CARDS: tuple[str, ...] = ("rtx-4090", "h100-sxm-80gb")
+"""Cards of the speed table: what many readers have, and what was measured."""
+SPEED_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
 SCORES_SHOWN = 12
 
 
@@ -46,6 +49,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
     cells = cells_of(dataset)
     evidence = evidence_by_task(dataset)
     cards = [(size, dataset.catalog.gpus[name]) for size, name in CARDS if name in dataset.catalog.gpus]
+    speeds = speed_tables(cells)
     by_family: dict[str, list[ModelEntry]] = {}
     for model in dataset.catalog.models.values():
         by_family.setdefault(model.family, []).append(model)
@@ -55,6 +59,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         siblings = sorted(
             (m for m in by_family[model.family] if m.id != model.id), key=lambda m: dataset.parameters.get(m.id, 0)
         )
+        by_length = length_table(cells, model, facts.context_length)
         scores = sorted(
             {
                 citation
@@ -86,7 +91,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "start": starting_size(matrix, "qlora", [size for size, _ in cards]),
                 "lora_start": starting_size(matrix, "lora", [size for size, _ in cards]),
                 "lengths": LENGTHS,
-                "by_length": length_table(cells, model, facts.context_length),
+                "by_length": by_length,
+                "rise": rise(dataset, by_length),
+                "speeds": speeds.get(model.hub_id, ()),
                 "siblings": siblings[:12],
                 "instead": [dataset.catalog.models[name] for name in model.instead],
                 "successor": dataset.catalog.models.get(model.successor or ""),
@@ -133,3 +140,36 @@ def length_table(cells: Cells, model: ModelEntry, context: int | None) -> list[t
         if any(needs):
             rows.append((method, recipe, needs))
     return rows
+
+
+def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tuple[int, int, str, Need, Need] | None:
+    """Shortest and longest length of the first row with its name and both needs: what the memory figure shows."""
+    for method, _, needs in rows:
+        known = [(length, need) for length, need in zip(LENGTHS, needs, strict=True) if need]
+        if len(known) > 1:
+            name = dataset.catalog.methods[method].name if method in dataset.catalog.methods else method
+            return known[0][0], known[-1][0], name, known[0][1], known[-1][1]
+    return None
+
+
+def speed_tables(cells: Cells) -> dict[str, list[tuple[str, str, str, list[float | None]]]]:
+    """Hub id → rows (card, method, recipe, estimated tokens per second per length), all models at once."""
+    gpus = cells.dataset.catalog.gpus
+    table = cells.estimator.table
+    cards = [name for name in SPEED_CARDS if name in gpus and name in table.gpus]
+    cases = [Case(method=m, recipe=r, seq_len=n) for m, r in SPEED_WAYS for n in LENGTHS]  # type: ignore[arg-type]
+    hubs = list(table.models)
+    rates = cells.estimator.matrix(hubs, cases, cards)["tokens_per_second"]
+    found: dict[str, list[tuple[str, str, str, list[float | None]]]] = {}
+    for i, hub_id in enumerate(hubs):
+        context = (facts.context_length if (facts := cells.dataset.hub.get(hub_id)) else None) or LENGTHS[-1]
+        for k, card in enumerate(cards):
+            for j, (method, recipe) in enumerate(SPEED_WAYS):
+                row = rates[i, j * len(LENGTHS) : (j + 1) * len(LENGTHS), k]
+                values = [
+                    float(rate) if rate == rate and length <= context else None
+                    for rate, length in zip(row, LENGTHS, strict=True)
+                ]
+                if any(values):
+                    found.setdefault(hub_id, []).append((gpus[card].name, method, recipe, values))
+    return found
