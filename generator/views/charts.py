@@ -84,7 +84,8 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """An axis in the house style: hairlines, no zoom (a finger scrolls the page, not the figure)."""
     return {
         "title": {"text": title, "font": {"color": MUTED, "size": 13}, "standoff": 6}, "fixedrange": True,
-        "zeroline": False, "automargin": True, "gridcolor": LINE, "linecolor": STRONG, "tickcolor": STRONG, "tickfont": {"color": MUTED},
+        "zeroline": False, "automargin": True, "gridcolor": LINE,
+        "linecolor": STRONG, "tickcolor": STRONG, "tickfont": {"color": MUTED},
         "ticklen": 4,
     } | more  # fmt: skip
 
@@ -127,8 +128,8 @@ def curve(dataset: Dataset, language: Language, quantity: str) -> dict[str, Any]
     for method, (name, colour) in METHODS.items():
         common = {"type": "scatter", "name": name[language], "x": [], "y": []}
         traces.append(
-            common | {"mode": "lines", "fill": "toself", "fillcolor": colour, "opacity": 0.16 if unit == "GiB" else 0.08,
-                      "hoverinfo": "skip",
+            common | {"mode": "lines", "fill": "toself", "fillcolor": colour,
+                      "opacity": 0.16 if unit == "GiB" else 0.08, "hoverinfo": "skip",
                       "line": {"width": 0, "color": colour}, "meta": {"method": method, "role": "band"}}
         )  # fmt: skip
         traces.append(
