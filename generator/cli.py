@@ -1,4 +1,4 @@
-"""``python -m generator {serve|build|check|changes|refresh|add|plan|estimate|fit|accuracy}``: arguments and exit codes.
+"""``python -m generator {serve|build|check|changes|refresh|add|plan|estimate|fit|accuracy|trace}``: its arguments.
 
 Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong usage; `refresh` documents its own.
 """
@@ -23,6 +23,7 @@ from .plan import register as register_plan
 from .records import Problem
 from .render import write_pages
 from .result_changes import register as register_changes
+from .trace import register as register_trace
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     register_accuracy(commands)
     register_plan(commands)
     register_changes(commands)
+    register_trace(commands)
     register_hub(commands)
     return top
 

@@ -1,0 +1,134 @@
+"""Traces a training step through the real modeling code, without a GPU: ``python -m generator trace``.
+
+Needs torch, transformers and PEFT (and bitsandbytes or Liger where a recipe uses them): ``pip install .[measure]``.
+The model is built on the meta device, so that nothing is downloaded and no memory is taken; code from a model's
+repository is never run. Two steps are traced, their allocations replayed through a model of PyTorch's caching
+allocator; the answer is what a process on an H100 would count. Nothing in it is fitted to measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from .records import GIB, Case
+from .trace_allocator import replay, smallest_cap
+
+STEP_PHASES = ("forward", "loss", "backward", "step")
+
+
+def trace(config: dict[str, Any], case: Case) -> dict[str, Any]:
+    """Peaks of a training step in bytes: ``peak_allocated_bytes``, ``peak_reserved_bytes``, ``min_cap_bytes``,
+    ``phase_peak_bytes``, ``parts_bytes``.
+
+    Raises ``trace_model.NotTraceable`` (a ValueError) for a configuration that transformers has no class for.
+    """
+    from .trace_step import trace_step
+
+    begin = time.perf_counter()
+    events = trace_step(config, case)
+    peaks, reserved = replay(events.sizes, events.order, events.marks)
+    phases = {
+        "forward": peaks["forward"],
+        "loss": peaks["loss"],
+        "backward": max(peaks.get("backward_first", 0), peaks["backward_rest"]),
+        "step": peaks["step"],
+    }
+    allocated = max(phases.values())
+    return {
+        "peak_allocated_bytes": allocated,
+        "peak_reserved_bytes": reserved,
+        "min_cap_bytes": smallest_cap(events.sizes, events.order, events.marks, allocated, reserved),
+        "phase_peak_bytes": phases,
+        "peak_phase": max(STEP_PHASES, key=lambda name: phases[name]),
+        "parts_bytes": dict(events.parts),
+        "operations": events.operations,
+        "trace_seconds": round(time.perf_counter() - begin, 2),
+    }
+
+
+def print_trace(title: str, found: dict[str, Any], console: Console) -> None:
+    """The readable form."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    table.add_column("")
+    table.add_column("GiB", justify="right")
+    for label, name in (("peak allocated", "peak_allocated_bytes"), ("peak reserved", "peak_reserved_bytes"),
+                        ("smallest allocator cap", "min_cap_bytes")):  # fmt: skip
+        table.add_row(label, f"{found[name] / GIB:.2f}")
+    for group in ("phase_peak_bytes", "parts_bytes"):
+        table.add_section()
+        for name, size in found[group].items():
+            table.add_row(name, f"{size / GIB:.2f}")
+    console.print(table)
+    console.print(f"peak in {found['peak_phase']}; traced in {found['trace_seconds']} s, nothing fitted")
+
+
+def run_trace(arguments: argparse.Namespace) -> int:
+    from .dataset import require_dataset
+
+    try:
+        if arguments.config:
+            config = json.loads(Path(arguments.config).read_text(encoding="utf-8"))
+        else:
+            dataset = require_dataset(arguments.root)
+            names = {entry.id: entry.hub_id for entry in dataset.catalog.models.values()}
+            facts = dataset.hub.get(names.get(arguments.model, arguments.model))
+            if facts is None or not facts.config:
+                raise ValueError(f"{arguments.model}: no configuration in the snapshot (give --config FILE)")
+            config = facts.config
+        targets = arguments.targets if arguments.targets == "all-linear" else tuple(arguments.targets.split(","))
+        case = Case(
+            recipe=arguments.recipe, method=arguments.method, micro_batch=arguments.micro_batch,
+            seq_len=arguments.seq_len, gradient_checkpointing=not arguments.no_checkpointing,
+            lora_rank=arguments.rank, lora_targets=targets,
+        )  # fmt: skip
+        found = trace(config, case)
+    except ValidationError as error:
+        first = error.errors()[0]
+        print(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", file=sys.stderr)
+        return 1
+    except json.JSONDecodeError as error:
+        print(f"{arguments.config}:{error.lineno}:{error.colno}: not JSON: {error.msg}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed: pip install '.[measure]'", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    else:
+        name = arguments.model or arguments.config
+        print_trace(f"{name} · {case.recipe} · {case.method} · {case.micro_batch}×{case.seq_len}", found, Console())
+    return 0
+
+
+def register(commands: Any) -> None:
+    """Add ``trace`` to the command line."""
+    command = commands.add_parser(
+        "trace", help="memory of a step, traced through the real modeling code; no GPU needed"
+    )
+    command.add_argument("model", nargs="?", help="Hub id, or the catalog's id")
+    command.add_argument("--config", metavar="FILE", help="a config.json instead of a catalog model")
+    command.add_argument("--recipe", default="stock", choices=["stock", "lean"])
+    command.add_argument(
+        "--method",
+        default="qlora",
+        choices=["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"],
+    )
+    command.add_argument("--seq-len", type=int, default=2048, help="tokens per sequence (default %(default)s)")
+    command.add_argument("--micro-batch", type=int, default=1, help="sequences per step (default %(default)s)")
+    command.add_argument("--rank", type=int, default=16, help="LoRA rank (default %(default)s)")
+    command.add_argument("--targets", default="all-linear", help='"all-linear" or names with commas')
+    command.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run_trace)
