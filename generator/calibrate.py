@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import QUANTITIES, errors_of, locate, summarise, usable
+from .accuracy import QUANTITIES, UNCLEAN_RUNS, clean, errors_of, locate, summarise, usable
 from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
-from .estimate_answer import build_coefficients, correct_rows
+from .estimate_answer import build_coefficients, correct_rows, unfused_logits
 from .records import GpuEntry, HubFacts, Run
 
 LEAST_RUNS = 3
@@ -72,7 +72,8 @@ def fit_rows(base: Coefficients, runs: Sequence[Run]) -> dict[str, list[float]]:
                 hidden = architecture.hidden * float(tokens)
                 rest = (per_token - architecture.vocab * entry.logit_bytes) * tokens
                 loss = not row[6] and entry.logit_bytes
-                features = [logits, rest, 0, 0] if loss else [0, 0, per_token * tokens, hidden]
+                corrected = (per_token - unfused_logits(row, architecture)) * tokens
+                features = [logits, rest, 0, 0] if loss else [0, 0, corrected, hidden]
                 matrix.append([value / measured for value in (*features, 64.0 * 1024**2)])
                 target.append((measured - plain) / measured)
             x, y = np.array(matrix), np.array(target)
@@ -203,8 +204,9 @@ def fit_values(base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEn
     """Everything but the intervals, from ``runs``, none of which may be held out."""
     assert not any(run.holdout for run in runs)
     ids = [entry.id for entry in base.sets]
-    rows = borrow(fit_rows(base, runs), ids)
-    caps, reserves = fit_ratios(runs, base, "min_cap_bytes"), fit_ratios(runs, base, "peak_reserved_bytes")
+    sound = [run for run in runs if not run.id.startswith(UNCLEAN_RUNS)]
+    rows = borrow(fit_rows(base, sound), ids)
+    caps, reserves = fit_ratios(sound, base, "min_cap_bytes"), fit_ratios(sound, base, "peak_reserved_bytes")
     figures, factors = fit_speed(base, runs, gpus)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
@@ -247,7 +249,7 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
     """The calibration: values, intervals and, on the hold-out, the bounds that tests enforce."""
     base, _ = build_coefficients(facts, gpus.values(), None)
     known = usable(runs, base)
-    train = [run for run in known if not run.holdout]
+    train = clean([run for run in known if not run.holdout], base)
     values = fit_values(base, train, gpus)
     logs: dict[str, dict[str, list[float]]] = {}
     for model in sorted({run.hub_id for run in train}):
@@ -256,7 +258,7 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
         for record in errors_of(table, [run for run in train if run.hub_id == model]):
             group = logs.setdefault(record["set"], {})
             for name in QUANTITIES:
-                if name in record:
+                if name in record and (name == "speed" or not record["run"].startswith(UNCLEAN_RUNS)):
                     group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
     for name, entry in values["sets"].items():
         bands = {}
@@ -272,7 +274,7 @@ def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[
                 width = max(conformal(own), 0.01 if len(own) >= 8 else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
         entry["bands"] = {basis: bands for basis in ("estimated", "closed", "interpolated")}
-    values["runs"] = {"fitted": len(train), "held_out": len(known) - len(train)}
+    values["runs"] = {"fitted": len(train), "held_out": sum(run.holdout for run in known)}
     table, _ = build_coefficients(facts, gpus.values(), values)
     values["bounds"] = summarise(errors_of(table, [run for run in known if run.holdout]))
     return values

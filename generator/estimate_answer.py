@@ -25,7 +25,7 @@ from .estimate import (
     Row,
     evaluate,
 )
-from .estimate_closed import approximate, make_sets
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets
 from .records import GIB, Case, Estimate, Fit, GpuEntry, HubFacts, Range, Run
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -113,9 +113,15 @@ def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, archi
         rest = per_token - architecture.vocab * entry.logit_bytes
         per_token += values[0] * architecture.vocab + values[1] * rest
     else:
-        per_token += values[2] * per_token + values[3] * architecture.hidden
+        rest = per_token - unfused_logits(row, architecture)
+        per_token += values[2] * rest + values[3] * architecture.hidden
     fixed = row[0] + values[4] / ROW_UNITS[0]
     return (float(round(fixed)), row[1], float(round(max(per_token, 0.0) / ROW_UNITS[2])), *row[3:])
+
+
+def unfused_logits(row: Row, architecture: Architecture) -> float:
+    """Bytes per token of logits in a lean loss row that has no chunks; they are exact and not corrected."""
+    return 0.0 if row[6] or row[5] else float(UNFUSED_LOGIT_BYTES) * architecture.vocab
 
 
 def shape_key(shape: Shape) -> str:

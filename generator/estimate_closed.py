@@ -49,6 +49,13 @@ LIGER_TYPES = frozenset(
 )
 """Model types to which Liger kernels can be applied, and remote-code families that are measured as one of them."""
 
+UNFUSED_TYPES = frozenset(("granite",))
+"""Model types whose head and loss Liger leaves apart: their logits exist in the lean recipe too."""
+UNFUSED_LOGIT_BYTES = 10
+"""bf16 logits before and after scaling, their fp32 copy, which Liger's loss overwrites with its gradient."""
+WORKSPACE_BYTES = 2.0 * 32 * 1024**2
+"""cuBLAS workspaces of the threads of the forward and the backward pass on Hopper; traced and measured."""
+
 WEIGHTS = {
     "full": "fp32", "full_bf16_adam8bit": "bf16", "lora": "bf16", "dora": "bf16", "prompt_tuning": "bf16",
     "qlora": "nf4", "lora_8bit": "int8",
@@ -141,10 +148,12 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     count = len(shape.layers)
     rank_parameters = float(shape.lora_parameters_per_rank())
     state = entry.parameter_bytes + entry.optimizer_bytes
-    fixed = weights[entry.weights]
+    fixed = weights[entry.weights] + WORKSPACE_BYTES
     per_rank = 0.0
     if full:
         fixed += shape.text_parameters * entry.optimizer_bytes
+        if method == "full_bf16_adam8bit":  # Trainer keeps the states of embeddings in fp32
+            fixed += shape.embedding_parameters * (8.0 - entry.optimizer_bytes)
     elif entry.trained == "adapters":
         per_rank = rank_parameters * state
         if method == "dora":
@@ -170,6 +179,8 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     soft = 4.0 if shape.soft_capped else 0.0
     loss_tokens = kept[0] + (12.0 + soft) * vocab + 2.0 * h if not lean else kept[0] + 3.0 * 2 * h
     chunk = 2.0 * vocab if lean else 0.0
+    if lean and shape.model_type in UNFUSED_TYPES:
+        loss_tokens, chunk = kept[0] + float(UNFUSED_LOGIT_BYTES) * vocab + 2.0 * h, 0.0
     loss_fixed = fixed + head
     if lean and full:
         loss_fixed += 2.0 * vocab * h * entry.gradient_bytes
