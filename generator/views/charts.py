@@ -167,7 +167,7 @@ def gpu_largest(dataset: Dataset, language: Language) -> dict[str, Any]:
         traces.append(
             {
                 "type": "scatter", "x": [], "y": [], "mode": "lines+markers", "name": "", "connectgaps": False,
-                "line": {"color": colour, "width": 3 if slot == 0 else 1.4, "shape": "hv"},
+                "line": {"color": colour, "width": 3 if slot == 0 else 1.4},
                 "marker": {"color": colour, "size": 7 if slot == 0 else 4},
                 "hovertemplate": "%{fullData.name}<br>%{customdata[0]}<extra></extra>",
                 "meta": {"row": {"slot": str(slot)}, "name": "gpu", "label": True},
@@ -176,7 +176,12 @@ def gpu_largest(dataset: Dataset, language: Language) -> dict[str, Any]:
     lengths = (512, 1024, 2048, 4096, 8192)
     marks = (0.2, 0.5, 1, 2, 4, 8, 14, 32, 70, 120, 235, 480, 1000)
     across = axis(
-        LENGTH[language], type="log", showgrid=False, tickvals=list(lengths), ticktext=[f"{n:,}" for n in lengths]
+        LENGTH[language],
+        type="log",
+        showgrid=False,
+        tickvals=list(lengths),
+        ticktext=[f"{n:,}" for n in lengths],
+        range=[2.66, 3.95],
     )
     up = axis(type="log", tickvals=list(marks), ticktext=[f"{n:g}" for n in marks])
     return build(traces, layout(across, up, Text(zh="参数量（十亿）", en="Parameters (billions)")[language]))
@@ -260,6 +265,62 @@ def errors(dataset: Dataset, language: Language, name: str) -> dict[str, Any]:
     return build(traces, frame)
 
 
+FIELDS: Mapping[str, Text] = {
+    "peak_allocated_bytes": Text(zh="已分配峰值，实测（GiB）", en="Allocated peak, measured (GiB)"),
+    "estimated_allocated_bytes": Text(zh="已分配峰值，估算（GiB）", en="Allocated peak, estimated (GiB)"),
+    "error_allocated": Text(zh="显存误差（%）", en="Error of memory (%)"),
+    "needed_bytes": Text(zh="需要的显存，实测（GiB）", en="Needed memory, measured (GiB)"),
+    "peak_reserved_bytes": Text(zh="已保留峰值（GiB）", en="Reserved peak (GiB)"),
+    "tokens_per_second": Text(zh="速度，实测（tokens/s）", en="Speed, measured (tokens/s)"),
+    "estimated_tokens_per_second": Text(zh="速度，估算（tokens/s）", en="Speed, estimated (tokens/s)"),
+    "error_speed": Text(zh="速度误差（%）", en="Error of speed (%)"),
+    "step_seconds": Text(zh="每步时间（秒）", en="Time per step (s)"),
+    "seq_len": Text(zh="序列长度", en="Sequence length"),
+    "micro_batch": Text(zh="微批大小", en="Micro-batch"),
+}
+"""Figures of a cell that the explorer's chart offers for its axes."""
+
+COLOURS: Mapping[str, Text] = {
+    "method": Text(zh="方法", en="Method"),
+    "recipe": Text(zh="配方", en="Recipe"),
+    "gpu_name": Text(zh="显卡", en="GPU"),
+    "name": Text(zh="模型", en="Model"),
+    "gradient_checkpointing": Text(zh="梯度检查点", en="Checkpointing"),
+    "holdout": Text(zh="是否留出", en="Held out"),
+}
+
+
+def explorer(dataset: Dataset, language: Language) -> dict[str, Any]:
+    """Frame of the explorer's chart: one empty trace per colour of the series."""
+    traces = [
+        {"type": "scatter", "mode": "markers", "x": [], "y": [], "customdata": [],
+         "marker": {"size": 9, "color": f"var(--fa-series-{number})", "opacity": 0.85,
+                    "line": {"width": 1, "color": PAGE}},
+         "hovertemplate": "%{customdata[0]}<br>%{x:.4~s}, %{y:.4~s}<br>%{customdata[1]}<extra></extra>"}
+        for number in range(1, 9)
+    ]  # fmt: skip
+    frame = layout(axis(rangemode="tozero"), axis(rangemode="tozero"), "–")
+    frame |= {"showlegend": True, "legend": LEGEND | {"y": -0.2, "yanchor": "top"}}
+    frame["margin"] = {"l": 48, "r": 12, "t": 30, "b": 96}
+    yes, no = Text(zh="是", en="yes")[language], Text(zh="否", en="no")[language]
+    return build(traces, frame) | {
+        "fields": {key: text[language] for key, text in FIELDS.items()},
+        "colours": {key: text[language] for key, text in COLOURS.items()},
+        "values": {
+            "method": {key: name[language] for key, (name, _) in {**METHODS, **OTHER_METHODS}.items()},
+            "recipe": {"stock": WORDS["stock"][language], "lean": WORDS["lean"][language]},
+            "gradient_checkpointing": {"true": WORDS["on"][language], "false": WORDS["off"][language]},
+            "holdout": {"true": yes, "false": no},
+        },
+        "words": {
+            "x": Text(zh="横轴", en="Across")[language],
+            "y": Text(zh="纵轴", en="Up")[language],
+            "colour": Text(zh="颜色", en="Colour")[language],
+            "rest": Text(zh="其余", en="the rest")[language],
+        },
+    }
+
+
 LENGTH = Text(zh="序列长度", en="Sequence length")
 OTHER_METHODS: Mapping[str, tuple[Text, str]] = {
     "lora_8bit": (Text(zh="8 位 LoRA", en="LoRA, 8-bit base"), "var(--fa-series-5)"),
@@ -271,6 +332,7 @@ FIGURES: Mapping[str, Callable[[Dataset, Language], dict[str, Any]]] = {
     "curve-memory": partial(curve, quantity="memory"),
     "curve-speed": partial(curve, quantity="speed"),
     "gpu-largest": gpu_largest,
+    "explorer": explorer,
     "accuracy-memory": partial(accuracy_scatter, quantity="memory"),
     "accuracy-speed": partial(accuracy_scatter, quantity="speed"),
     "accuracy-method": partial(errors, name="method"),

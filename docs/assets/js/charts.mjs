@@ -153,6 +153,7 @@ async function show(box) {
     const url = new URL(box.dataset.figure, location.href);
     const [figure] = await Promise.all([loadJson(url), loadBundle()]);
     if (box.dataset.curve) await (await import("./curves.mjs")).addCurve(box, figure, url);
+    else if (box.closest("[data-explorer]")) await (await import("./explorer.mjs")).addExplorer(box, figure);
     else await draw(box, fillFromTable(box, figure));
   } catch (error) {
     box.hidden = true;
@@ -193,4 +194,6 @@ new MutationObserver(() => {
   for (const [box, figure] of drawn) draw(box, figure);
 }).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
 watch();
+const explorer = document.querySelector("[data-explorer]");
+if (explorer) import("./explorer.mjs").then((module) => module.addDownloads(explorer));
 globalThis.document$?.subscribe?.(watch);

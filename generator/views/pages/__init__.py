@@ -11,6 +11,7 @@ from . import (
     conclusions,
     data,
     discovered,
+    explorer,
     gpu,
     gpu_list,
     home,
@@ -34,6 +35,7 @@ SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     conclusions.pages,
     data.pages,
     accuracy.pages,
+    explorer.pages,
 )
 
 
