@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +35,7 @@ def test_figures_use_only_what_the_bundle_draws_and_colour_tokens(dataset: Datas
         for language in ("zh", "en"):
             figure = make(dataset, language)  # type: ignore[arg-type]
             assert {trace["type"] for trace in figure["data"]} <= charts.TRACES, name
-            text = charts.json.dumps(figure)
+            text = json.dumps(figure)
             assert not re.search(r"#[0-9a-f]{3,8}\b|rgb\(", text), f"{name}: a colour of one scheme"
             for token in set(re.findall(r"var\((--fa-[\w-]+)\)", text)):
                 assert f"{token}:" in tokens, f"{name}: {token}"
@@ -110,7 +112,10 @@ def test_colours_follow_the_scheme_without_a_reload(tab: Any, site_url: str) -> 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("path", ["models/qwen2.5-7b/", "gpus/rtx-4090/", "data/accuracy/"])
+@pytest.mark.parametrize(
+    "path",
+    ["models/qwen2.5-7b/", "gpus/rtx-4090/", "data/accuracy/", "data/cells/", "compare/methods/", "compare/recipes/"],
+)
 def test_charts_fit_a_phone_and_every_one_has_a_table(tab: Any, site_url: str, path: str) -> None:
     tab.set_viewport_size(PHONE)
     try:
@@ -127,3 +132,28 @@ def test_charts_fit_a_phone_and_every_one_has_a_table(tab: Any, site_url: str, p
         assert tab.problems == []
     finally:
         tab.set_viewport_size(DESK)
+
+
+@pytest.mark.browser
+def test_the_explorer_filters_draws_and_downloads(tab: Any, site_url: str, dataset: Dataset) -> None:
+    visit(tab, f"{site_url}/en/data/cells/")
+    wait_until_drawn(tab, "[data-figure]")
+    every = measured_cells(dataset)
+    own = [cell for cell in every if cell.method == "qlora"]
+    assert 0 < len(own) < len(every)
+    drawn = "document.querySelector('[data-figure]').data.reduce((n, t) => n + t.x.length, 0)"
+    assert tab.evaluate(drawn) == sum(cell.estimated_allocated_bytes is not None for cell in every)
+    tab.click('.chip[data-key="method"][data-value="qlora"]')
+    tab.wait_for_function(f"{drawn} === {len(own)}")
+    tab.select_option('.chart-tools [name="colour"]', "recipe")
+    tab.wait_for_function("document.querySelector('[data-figure]').data[0].name.length < 6")
+    with tab.expect_download() as waited:
+        tab.click('[data-format="csv"]')
+    rows = list(csv.DictReader(waited.value.path().read_text(encoding="utf-8").splitlines()))
+    assert {row["id"] for row in rows} == {cell.id for cell in own}
+    measured = {cell.id: str(cell.peak_allocated_bytes) for cell in own}
+    assert {row["id"]: row["peak_allocated_bytes"] for row in rows} == measured
+    with tab.expect_download() as waited:
+        tab.click('[data-format="json"]')
+    assert json.loads(waited.value.path().read_text(encoding="utf-8"))[0]["method"] == "qlora"
+    assert tab.problems == []

@@ -52,6 +52,9 @@ MUTED, INK, LINE, STRONG = "var(--fa-muted)", "var(--fa-ink)", "var(--fa-line)",
 
 LEGEND = {"orientation": "h", "x": 0, "itemclick": False, "itemdoubleclick": False, "font": {"color": MUTED}}
 
+TICKS = [lead * 10.0**power for power in range(-3, 7) for lead in (1, 2, 5)]
+"""Marks of a logarithmic axis."""
+
 WORDS: Mapping[str, Text] = {
     "axis": Text(zh="横轴", en="Across"),
     "length": Text(zh="序列长度", en="Sequence length"),
@@ -265,6 +268,34 @@ def errors(dataset: Dataset, language: Language, name: str) -> dict[str, Any]:
     return build(traces, frame)
 
 
+def compare(dataset: Dataset, language: Language, kind: str) -> dict[str, Any]:
+    """One line per group of cells that differ in ``kind`` alone: filled dots measured, hollow ones estimated."""
+    recipes = {
+        "stock": (WORDS["stock"], "var(--fa-series-2)"),
+        "lean": (WORDS["lean"], "var(--fa-series-1)"),
+    }
+    variants = {**METHODS, **OTHER_METHODS} if kind == "method" else recipes
+    measured, estimated = Text(zh="实测", en="measured")[language], Text(zh="估算", en="estimated")[language]
+    traces: list[dict[str, Any]] = []
+    for symbol, column, word in (("circle-open", "estimated", estimated), ("circle", "measured", measured)):
+        for variant, (name, colour) in variants.items():
+            traces.append(
+                {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": name[language],
+                 "showlegend": column == "measured",
+                 "marker": {"size": 11 if column == "estimated" else 9, "color": colour, "symbol": symbol,
+                            "line": {"width": 1.6, "color": colour}},
+                 "hovertemplate": f"%{{y}}<br>{name[language]}, {word} %{{x:.3~g}} GiB<extra></extra>",
+                 "meta": {"x": column, "y": "group", "where": {"variant": variant}}}
+            )  # fmt: skip
+    frame = layout(
+        axis("GiB", type="log", tickvals=TICKS, ticktext=[f"{mark:g}" for mark in TICKS]),
+        axis(autorange="reversed", tickfont={"color": INK}, ticklen=0),
+    )
+    frame |= {"showlegend": True, "legend": LEGEND | {"y": 1.02, "yanchor": "bottom"}}
+    frame["margin"] = {"l": 16, "r": 16, "t": 48, "b": 46}
+    return build(traces, frame)
+
+
 FIELDS: Mapping[str, Text] = {
     "peak_allocated_bytes": Text(zh="已分配峰值，实测（GiB）", en="Allocated peak, measured (GiB)"),
     "estimated_allocated_bytes": Text(zh="已分配峰值，估算（GiB）", en="Allocated peak, estimated (GiB)"),
@@ -304,6 +335,8 @@ def explorer(dataset: Dataset, language: Language) -> dict[str, Any]:
     frame["margin"] = {"l": 48, "r": 12, "t": 30, "b": 96}
     yes, no = Text(zh="是", en="yes")[language], Text(zh="否", en="no")[language]
     return build(traces, frame) | {
+        "ticks": TICKS,
+        "method_colours": {key: colour for key, (_, colour) in {**METHODS, **OTHER_METHODS}.items()},
         "fields": {key: text[language] for key, text in FIELDS.items()},
         "colours": {key: text[language] for key, text in COLOURS.items()},
         "values": {
@@ -333,6 +366,8 @@ FIGURES: Mapping[str, Callable[[Dataset, Language], dict[str, Any]]] = {
     "curve-speed": partial(curve, quantity="speed"),
     "gpu-largest": gpu_largest,
     "explorer": explorer,
+    "compare-method": partial(compare, kind="method"),
+    "compare-recipe": partial(compare, kind="recipe"),
     "accuracy-memory": partial(accuracy_scatter, quantity="memory"),
     "accuracy-speed": partial(accuracy_scatter, quantity="speed"),
     "accuracy-method": partial(errors, name="method"),

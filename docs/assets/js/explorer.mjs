@@ -34,6 +34,13 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** An empty trace of the series; a method has the colour that it has in every figure. */
+function coloured(frame, index, method) {
+  const trace = structuredClone(frame.data[index]);
+  if (frame.method_colours[method]) trace.marker.color = frame.method_colours[method];
+  return trace;
+}
+
 /** The chart's frame filled with one trace per value of the colour field; beyond eight the rest share one colour. */
 function fill(frame, cells, state) {
   const groups = new Map();
@@ -48,7 +55,7 @@ function fill(frame, cells, state) {
   const rest = names.slice(kept.length);
   const data = [...kept.map((key) => [word(key), groups.get(key)]), ...(rest.length ? [[frame.words.rest, rest.flatMap((key) => groups.get(key))]] : [])]
     .map(([name, own], index) => ({
-      ...structuredClone(frame.data[index]), name: plain(name), x: own.map((cell) => value(cell, state.x)), y: own.map((cell) => value(cell, state.y)),
+      ...coloured(frame, index, state.colour === "method" && own[0].method), name: plain(name), x: own.map((cell) => value(cell, state.x)), y: own.map((cell) => value(cell, state.y)),
       customdata: own.map((cell) => [plain(`${cell.name} · ${cell.method} · ${cell.recipe} · ${cell.micro_batch} × ${cell.seq_len}`), plain(`${cell.gpu_name}, ${cell.date}`)]),
     }));
   const layout = structuredClone(frame.layout);
@@ -58,7 +65,7 @@ function fill(frame, cells, state) {
   for (const [axis, field] of [["xaxis", state.x], ["yaxis", state.y]]) {
     const values = data.flatMap((trace) => trace[axis[0]]);
     const spread = Math.max(...values) / Math.min(...values);
-    Object.assign(layout[axis], spread > 20 && !field.startsWith("error") ? { type: "log", dtick: "D2" } : { type: "linear" });
+    Object.assign(layout[axis], spread > 20 && !field.startsWith("error") ? { type: "log", tickvals: frame.ticks, ticktext: frame.ticks.map((mark) => Number(mark.toPrecision(1)).toLocaleString("en-US")) } : { type: "linear" });
   }
   return { ...frame, data, layout };
 }

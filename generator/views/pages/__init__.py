@@ -8,6 +8,7 @@ from ...dataset import Dataset
 from ..page import Page
 from . import (
     accuracy,
+    compare,
     conclusions,
     data,
     discovered,
@@ -36,6 +37,7 @@ SECTIONS: tuple[Callable[[Dataset], Iterator[Page]], ...] = (
     data.pages,
     accuracy.pages,
     explorer.pages,
+    compare.pages,
 )
 
 
