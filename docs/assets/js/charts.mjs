@@ -157,7 +157,7 @@ async function show(box) {
     else await draw(box, fillFromTable(box, figure));
   } catch (error) {
     box.hidden = true;
-    const table = box.closest("figure, .curves")?.querySelector("details");
+    const table = (box.closest(".curves") ?? box.closest("figure"))?.querySelector("details");
     if (table) table.open = true;
     console.warn(error);
   }
