@@ -127,7 +127,8 @@ def test_charts_fit_a_phone_and_every_one_has_a_table(tab: Any, site_url: str, p
         assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         assert tab.evaluate(
             "[...document.querySelectorAll('[data-figure]')].every(b =>"
-            " (b.closest('.curves') ?? b.closest('figure')).querySelector('table') && b.data.some(t => t.x && t.x.length > 0))"
+            " (b.closest('.curves') ?? b.closest('figure')).querySelector('table')"
+            " && b.data.some(t => t.x && t.x.length > 0))"
         )
         assert tab.problems == []
     finally:

@@ -285,7 +285,7 @@ def compare(dataset: Dataset, language: Language, kind: str) -> dict[str, Any]:
                  "marker": {"size": 11 if column == "estimated" else 9, "color": colour, "symbol": symbol,
                             "line": {"width": 1.6, "color": colour}},
                  "hovertemplate": f"%{{y}}<br>{name[language]}, {word} %{{x:.3~g}} GiB<extra></extra>",
-                 "meta": {"x": column, "y": "group", "where": {"variant": variant}}}
+                 "meta": {"x": column, "y": "group", "where": {"variant": variant, "drawn": "yes"}}}
             )  # fmt: skip
     frame = layout(
         axis("GiB", type="log", tickvals=TICKS, ticktext=[f"{mark:g}" for mark in TICKS]),

@@ -138,6 +138,10 @@ export async function draw(box, figure) {
     measure.font = `${layout.font.size}px ${layout.font.family}`;
     layout.margin = { ...layout.margin, r: 14 + Math.max(...labelled.map((trace) => measure.measureText(trace.name).width)) };
   }
+  if (narrow) {
+    // Long names on the vertical axis take two lines.
+    for (const trace of data) if (typeof trace.y?.[0] === "string") trace.y = trace.y.map((name) => name.replace(" · ", "<br>"));
+  }
   if (labelled.length && narrow) {
     for (const trace of data) trace.showlegend = labelled.includes(trace);
     Object.assign(layout, { showlegend: true, legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top", itemclick: false, itemdoubleclick: false } });

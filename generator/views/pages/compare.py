@@ -11,6 +11,8 @@ from ..measured import MeasuredCell, measured_cells
 from ..page import Page
 
 RECIPES = {"stock": Text(zh="常规配方", en="stock recipe"), "lean": Text(zh="精简配方", en="lean recipe")}
+DRAWN_GROUPS = 24
+"""Groups in the figure; the table has all."""
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
@@ -28,7 +30,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "kind": "method", "groups": by_method, "names": names, "recipes": RECIPES, "best": clearest(by_method),
-            "GIB": GIB, "data_date": dataset.data_date,
+            "GIB": GIB, "drawn_groups": DRAWN_GROUPS, "data_date": dataset.data_date,
         },
         hide=(),
     )  # fmt: skip
@@ -42,7 +44,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "kind": "recipe", "groups": by_recipe, "names": names, "recipes": RECIPES, "best": clearest(by_recipe),
-            "GIB": GIB, "data_date": dataset.data_date,
+            "GIB": GIB, "drawn_groups": DRAWN_GROUPS, "data_date": dataset.data_date,
         },
         hide=(),
     )  # fmt: skip
