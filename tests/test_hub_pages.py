@@ -65,5 +65,5 @@ def test_a_stale_model_says_why_on_its_page_and_on_that_of_data_quality(dataset:
     )
     assert "the Hub answered 503" in text_of(changed, "data/quality.md", language)
     page = next(models.pages(changed))
-    text = PageRenderer(language, [*PATHS, "methodology.md", page.path], FILTERS).render(page)
+    text = PageRenderer(language, [*PATHS, "methodology.md", "data/accuracy.md", page.path], FILTERS).render(page)
     assert "the Hub answered 503" in text and "Qwen/Later" in text and 'data-read="' in text
