@@ -1,4 +1,4 @@
-"""``python -m generator {serve|build|check|changes|refresh|add|plan|estimate|fit|accuracy|trace}``: its arguments.
+"""``python -m generator {serve|build|check|changes|refresh|add|plan|estimate|fit|accuracy|trace|distil}``: arguments.
 
 Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong usage; `refresh` documents its own.
 """
@@ -17,6 +17,7 @@ from .accuracy import register as register_accuracy
 from .calibrate import register as register_fit
 from .checks import find_problems
 from .dataset import BrokenInputs, load_dataset
+from .distil import register as register_distil
 from .estimate_command import register as register_estimate
 from .hub.commands import register as register_hub
 from .plan import register as register_plan
@@ -110,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     register_plan(commands)
     register_changes(commands)
     register_trace(commands)
+    register_distil(commands)
     register_hub(commands)
     return top
 

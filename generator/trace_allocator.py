@@ -124,11 +124,16 @@ class Allocator:
 
 
 def replay(
-    sizes: Sequence[int], order: Iterable[int], marks: Sequence[tuple[int, str]], cap: int | None = None
+    sizes: Sequence[int],
+    order: Iterable[int],
+    marks: Sequence[tuple[int, str]],
+    cap: int | None = None,
+    blocks: dict[int, int] | None = None,
 ) -> tuple[dict[str, int], int]:
     """Peak allocated bytes of each phase and the reserved peak of everything after the phase ``build``.
 
-    Raises OutOfMemory when ``cap`` bytes are not enough.
+    ``blocks`` is filled with the size of the block that each allocation got. Raises OutOfMemory when ``cap`` bytes are
+    not enough.
     """
     allocator = Allocator(cap)
     held: dict[int, Block] = {}
@@ -145,11 +150,13 @@ def replay(
                 reserved = max(reserved, allocator.peak_reserved)
             allocator.reset()
         if item >= 0:
-            held[item] = allocator.allocate(sizes[item])
+            held[item] = block = allocator.allocate(sizes[item])
+            if blocks is not None:
+                blocks[item] = block.size
         else:
-            block = held.pop(~item, None)
-            if block is not None:
-                allocator.release(block)
+            gone = held.pop(~item, None)
+            if gone is not None:
+                allocator.release(gone)
     return peaks, max(reserved, allocator.peak_reserved)
 
 

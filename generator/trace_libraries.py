@@ -10,11 +10,16 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from . import trace_device
+
+FUSED_LOSS = ("L", 0)
+"""Where (``trace_recorder.Place``) allocations and work inside Liger's fused loss belong."""
 FUSED_4BIT_TOKENS = 1536
 """Above this many tokens bitsandbytes dequantises a 4-bit matrix before multiplying instead of doing both in one."""
 
@@ -49,8 +54,15 @@ class _Anything:
     __rmul__ = __or__ = __ror__ = __mul__
 
 
+class _Kernel(_Anything):
+    """A Triton kernel: launching it does nothing but tell ``trace_device.observe``."""
+
+    def __getitem__(self, _: Any) -> Any:
+        return lambda *args, **kwargs: trace_device.observe((args, tuple(kwargs.values())))
+
+
 def _jit(function: Any = None, **_: Any) -> Any:
-    return _Anything() if function is not None else lambda kernel: _Anything()
+    return _Kernel() if function is not None else lambda kernel: _Kernel()
 
 
 @contextmanager
@@ -62,7 +74,7 @@ def stub_triton() -> Iterator[None]:
     modules = {name: _Missing(name) for name in names}
     top: Any = modules["triton"]
     top.__version__, top.jit = "3.6.0", _jit
-    top.autotune = top.heuristics = lambda *args, **kwargs: lambda kernel: _Anything()
+    top.autotune = top.heuristics = lambda *args, **kwargs: lambda kernel: _Kernel()
     top.cdiv = lambda a, b: -(-a // b)
     top.next_power_of_2 = lambda n: 1 << (n - 1).bit_length()
     for name, module in modules.items():
@@ -82,6 +94,7 @@ def stub_triton() -> Iterator[None]:
 
 def answer_as_cuda(function: Callable[..., Any]) -> None:
     """Let ``function`` take the way on meta tensors that it takes on CUDA tensors: its checks of the device's name."""
+    function = getattr(function, "__wrapped__", function)
     code = function.__code__
     constants = tuple("meta" if item == "cuda" else item for item in code.co_consts)
     function.__code__ = code.replace(co_consts=constants)
@@ -138,6 +151,34 @@ def cuda_operations() -> dict[Any, Callable[..., Any]]:
         torch.ops.aten.embedding_dense_backward.default: _embedding_backward,
         torch.ops.aten.addmm.dtype_out: _addmm_into,
     }
+
+
+@contextmanager
+def watch_fused_loss(recorder: Any) -> Iterator[None]:
+    """Tell ``recorder`` while Liger's fused loss runs, which works through the tokens in chunks."""
+    with stub_triton():
+        try:
+            import liger_kernel.ops.fused_linear_cross_entropy as module
+        except ModuleNotFoundError:
+            module = None
+    if module is None:
+        yield
+        return
+    inner = module.fused_linear_cross_entropy_forward
+
+    @wraps(inner)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        before, recorder.place = recorder.place, FUSED_LOSS
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            recorder.place = before
+
+    module.fused_linear_cross_entropy_forward = watched
+    try:
+        yield
+    finally:
+        module.fused_linear_cross_entropy_forward = inner
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,8 +28,8 @@ class NotTraceable(ValueError):
     """transformers has no native class for the configuration, or Liger has no kernels for it."""
 
 
-def read_config(config: dict[str, Any], layers: int | None = None) -> Any:
-    """The transformers configuration of the text model, cut to its first ``layers`` layers if given.
+def read_config(config: dict[str, Any], layers: Sequence[int] | None = None) -> Any:
+    """The transformers configuration of the text model, cut to ``layers`` if given.
 
     Raises NotTraceable for a model type that needs code from its repository, which is never run.
     """
@@ -49,8 +50,8 @@ def read_config(config: dict[str, Any], layers: int | None = None) -> Any:
         full = found.num_hidden_layers
         for name, value in list(vars(found).items()):
             if isinstance(value, (list, tuple)) and len(value) == full:
-                setattr(found, name, list(value)[:layers])
-        found.num_hidden_layers = layers
+                setattr(found, name, [value[index] for index in layers])
+        found.num_hidden_layers = len(layers)
     return found
 
 
@@ -166,20 +167,13 @@ def attach_method(model: Any, case: Case) -> Any:
     return model
 
 
-def optimizer_states(model: Any, method: str) -> list[Any]:
-    """The tensors an optimiser keeps after its first step: AdamW's two moments and counter, or their 8-bit blocks."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    found: list[Any] = []
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        count = parameter.numel()
-        if method != "full_bf16_adam8bit":
-            found.append(torch.zeros((), dtype=torch.float32, device=META))
-            found += [torch.empty_like(parameter, requires_grad=False) for _ in range(2)]
-        elif count < LEAST_8BIT or id(parameter) in embeddings:
-            found += [torch.empty(count, dtype=torch.float32, device=META) for _ in range(2)]
-        else:
-            found += [torch.empty(count, dtype=torch.uint8, device=META) for _ in range(2)]
-            found += [torch.empty(math.ceil(count / 256), device=META) for _ in range(2)]
-    return found
+def optimizer_states(parameter: Any, method: str, embedding: bool = False) -> list[Any]:
+    """What an optimiser keeps of a parameter after its first step: AdamW's two moments and counter, or 8-bit blocks."""
+    count = parameter.numel()
+    if method != "full_bf16_adam8bit":
+        counter = torch.zeros((), dtype=torch.float32, device=META)
+        return [counter, *(torch.empty_like(parameter, requires_grad=False) for _ in range(2))]
+    if count < LEAST_8BIT or embedding:
+        return [torch.empty(count, dtype=torch.float32, device=META) for _ in range(2)]
+    moments = [torch.empty(count, dtype=torch.uint8, device=META) for _ in range(2)]
+    return [*moments, *(torch.empty(math.ceil(count / 256), device=META) for _ in range(2))]

@@ -4,137 +4,99 @@ from __future__ import annotations
 
 import gc
 import sys
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from .records import Case
 from .trace_device import pretend_gpu
-from .trace_libraries import cuda_operations, keep_modules, quantised_operations
+from .trace_libraries import keep_modules, quantised_operations, watch_fused_loss
 from .trace_model import META, NotTraceable, build_model, optimizer_states, read_config
+from .trace_recorder import Events, Place, Recorder
 
 CUBLAS_WORKSPACE_BYTES = 32 << 20
 """On Hopper; one for the thread of the forward pass and one for that of the backward pass."""
 PHASES = ("build", "forward", "loss", "backward_first", "backward_rest", "step")
 
 
-@dataclass
-class Events:
-    """Allocations (positive bytes) and releases (negative: the index of the allocation) in order, with phase marks."""
+def trace_step(
+    config: dict[str, Any],
+    case: Case,
+    layers: Sequence[int] | None = None,
+    steps: int = 2,
+    blocks: Sequence[Sequence[int]] = (),
+) -> Events:
+    """Two training steps of ``case``; the second is the first complete one. Raises NotTraceable.
 
-    sizes: list[int] = field(default_factory=list)
-    """Bytes of allocation ``i``."""
-    order: list[int] = field(default_factory=list)
-    """``i`` where allocation i is made, ``~i`` where it is freed."""
-    marks: list[tuple[int, str]] = field(default_factory=list)
-    """(position in ``order``, phase that ends there); a second round of phases is the second step."""
-    parts: dict[str, int] = field(default_factory=dict)
-    """Bytes of weights, adapters, optimiser states and gradients."""
-    operations: int = 0
-    """Operations of the second step that launch a kernel."""
-
-
-class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
-    """Sees each operation's outputs; a storage not seen before is an allocation, its finalisation the release."""
-
-    def __init__(self, events: Events) -> None:
-        super().__init__()
-        self.events = events
-        self.seen: dict[int, int] = {}
-        self.instead: dict[Any, Callable[..., Any]] = cuda_operations()
-        """Operations that are replaced by their allocations."""
-        self.shared: set[tuple[int, ...]] = set()
-        """Shapes of the parameters that two modules share."""
-
-    def add(self, tensor: Any) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self.seen:
-            return
-        index = len(self.events.sizes)
-        self.events.sizes.append(storage.nbytes())
-        self.events.order.append(index)
-        self.seen[key] = index
-        weakref.finalize(storage, self.release, key, index).atexit = False
-
-    def release(self, key: int, index: int) -> None:
-        if self.seen.get(key) == index:
-            del self.seen[key]
-        self.events.order.append(~index)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            return 1
-        if func is torch.ops.aten.equal.default:
-            return True
-        instead = self.instead.get(func)
-        if instead is not None:
-            with self:
-                return instead(*args, **(kwargs or {}))
-        if func is torch.ops.aten.add.Tensor and not torch.is_grad_enabled() and self._joins_gradients(args):
-            return args[0]
-        out = func(*args, **(kwargs or {}))
-        self.events.operations += 1
-        for item in tree_iter(out):
-            if isinstance(item, torch.Tensor) and item.device.type == "meta":
-                self.add(item)
-        return out
-
-    def _joins_gradients(self, args: Any) -> bool:
-        """Autograd adds a shared parameter's gradients in place, except where it sees a dispatch mode like this one."""
-        both = len(args) == 2 and all(isinstance(item, torch.Tensor) for item in args)
-        return both and args[0].shape == args[1].shape and tuple(args[0].shape) in self.shared
-
-    def mark(self, phase: str) -> None:
-        self.events.marks.append((len(self.events.order), phase))
-
-
-def trace_step(config: dict[str, Any], case: Case, layers: int | None = None) -> Events:
-    """Two training steps of ``case``; the second is the first complete one. Raises NotTraceable."""
+    ``layers`` keeps only these layers. ``steps=1`` traces one step with the optimiser's states made before it, which
+    allocates what the second of two does. ``blocks`` are three groups of positions in ``layers``; events are marked
+    with the group they belong to (``trace_repeat``).
+    """
     events = Events()
     recorder = Recorder(events)
     found = read_config(config, layers)
-    with keep_modules(*_patched_modules(found)), pretend_gpu() as autocast:
+    with keep_modules(*_patched_modules(found)), pretend_gpu(recorder.launch) as autocast, watch_fused_loss(recorder):
         model = build_model(found, case)
+        groups = _groups(model, blocks)
         for tensor in (*model.parameters(), *model.buffers()):
+            recorder.enter(groups("W", tensor))
             _add_all(recorder, tensor)
+        recorder.enter(None)
         events.parts = _parts(model)
         recorder.mark("build")
         if case.gradient_checkpointing:
             _checkpoint(model, autocast.recomputing)
         if case.method in ("qlora", "lora_8bit"):
             recorder.instead |= quantised_operations()
-        recorder.shared = {tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+        tables = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+        recorder.shared, embeddings = {tuple(table.shape) for table in tables}, {id(table) for table in tables}
         states: list[Any] = []
         workspaces: list[Any] = []
-        hooks = _Hooks(model, recorder)
+        hooks = _Hooks(model, recorder, blocks)
         with recorder:
             batch = {
                 "input_ids": torch.zeros((case.micro_batch, case.seq_len), dtype=torch.int64, device=META),
                 "attention_mask": torch.ones((case.micro_batch, case.seq_len), dtype=torch.int64, device=META),
             }
             batch["labels"] = batch["input_ids"].clone()
-            for _ in range(2):
+
+            def workspace() -> None:
+                workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
+
+            def make_states() -> None:
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        recorder.enter(groups("O", parameter))
+                        states.extend(optimizer_states(parameter, case.method, id(parameter) in embeddings))
+                recorder.enter(None)
+                events.parts["optimizer"] = sum(s.numel() * s.element_size() for s in states)
+
+            if steps == 1:
+                workspace()
+                recorder.mark("begin")
+                workspace()
+                make_states()
+                recorder.mark("prepared")
+            for _ in range(steps):
                 events.operations = 0
+                events.work.clear()
                 if not workspaces:
-                    workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
+                    workspace()
                 loss = _forward(model, batch, autocast.enabled)
                 if len(workspaces) == 1:
-                    workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
+                    workspace()
+                hooks.backward = True
                 loss.backward()
+                hooks.backward = False
+                recorder.enter(None)
                 recorder.mark("backward_rest")
                 gradients = [p.grad for p in model.parameters() if p.grad is not None]
                 events.parts["gradients"] = sum(g.numel() * g.element_size() for g in gradients)
                 del gradients
                 if not states:
-                    states = optimizer_states(model, case.method)
-                    events.parts["optimizer"] = sum(s.numel() * s.element_size() for s in states)
+                    make_states()
                 for parameter in model.parameters():
                     parameter.grad = None
                 recorder.mark("step")
@@ -146,6 +108,24 @@ def trace_step(config: dict[str, Any], case: Case, layers: int | None = None) ->
     gc.collect()
     del events.order[kept:]
     return events
+
+
+def _groups(model: Any, blocks: Sequence[Sequence[int]]) -> Callable[[str, Any], Place | None]:
+    """(kind, parameter or buffer) → its place, if it belongs to a layer of one of the ``blocks``."""
+    owner: dict[int, int] = {}
+    layers = _layers(model) if blocks else []
+    for number, block in enumerate(blocks):
+        for index in block:
+            for tensor in (*layers[index].parameters(), *layers[index].buffers()):
+                owner[id(tensor)] = number
+    return lambda kind, tensor: (kind, owner[id(tensor)]) if id(tensor) in owner else None
+
+
+def _layers(model: Any) -> list[Any]:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    decoder = getattr(inner, inner.base_model_prefix, inner)
+    lists = [module for module in decoder.modules() if isinstance(module, torch.nn.ModuleList)]
+    return list(max(lists, key=len))
 
 
 def _patched_modules(config: Any) -> list[Any]:
@@ -197,18 +177,28 @@ def _checkpoint(model: Any, autocast: Callable[[], Any]) -> None:
 
 
 class _Hooks:
-    """Marks where forward, the loss with its backward pass, and the last layer's backward pass end."""
+    """Marks where forward, the loss with its backward pass, and the last layer's backward pass end; with ``blocks``,
+    also where each block's two passes begin and end."""
 
-    def __init__(self, model: Any, recorder: Recorder) -> None:
+    def __init__(self, model: Any, recorder: Recorder, blocks: Sequence[Sequence[int]] = ()) -> None:
         self.recorder = recorder
+        self.backward = False
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         decoder = getattr(inner, inner.base_model_prefix, inner)
-        lists = [module for module in decoder.modules() if isinstance(module, torch.nn.ModuleList)]
-        last = max(lists, key=len)[-1]
+        layers = _layers(model)
         decoder.register_forward_hook(self._forward_ends)
-        last.register_forward_pre_hook(self._last_begins, with_kwargs=True)
+        layers[-1].register_forward_pre_hook(self._last_begins, with_kwargs=True)
+        for number, block in enumerate(blocks):
+            after = blocks[number + 1][0] if number + 1 < len(blocks) else block[-1] + 1
+            layers[block[0]].register_forward_pre_hook(self._block_begins(number), with_kwargs=True)
+            if number == len(blocks) - 1:
+                if after < len(layers):
+                    layers[after].register_forward_pre_hook(self._block_begins(None), with_kwargs=True)
+                else:
+                    layers[-1].register_forward_hook(self._blocks_end)
 
     def _forward_ends(self, _module: Any, _inputs: Any, output: Any) -> None:
+        self.recorder.enter(None)
         self.recorder.mark("forward")
         hidden = output if isinstance(output, torch.Tensor) else output[0]
         if hidden.requires_grad:
@@ -218,3 +208,24 @@ class _Hooks:
         hidden = inputs[0] if inputs else named.get("hidden_states")
         if isinstance(hidden, torch.Tensor) and hidden.requires_grad and torch.is_grad_enabled():
             hidden.register_hook(lambda _: self.recorder.mark("backward_first"))
+
+    def _block_begins(self, number: int | None) -> Callable[..., None]:
+        """The block (None: what follows the last) is entered; when its input's gradient is known, its backward pass
+        is over and that of the block before begins."""
+
+        def hook(_module: Any, inputs: Any, named: Any) -> None:
+            if self.backward:  # recomputed by checkpointing
+                return
+            self.recorder.enter(None if number is None else ("F", number))
+            before = 2 if number is None else number - 1
+            self._when_known(inputs[0] if inputs else named.get("hidden_states"), before)
+
+        return hook
+
+    def _blocks_end(self, _module: Any, _inputs: Any, output: Any) -> None:
+        if not self.backward:  # the forward pass lets go of the last block's input a little later
+            self._when_known(output if isinstance(output, torch.Tensor) else output[0], 2)
+
+    def _when_known(self, hidden: Any, block: int) -> None:
+        if isinstance(hidden, torch.Tensor) and hidden.requires_grad:
+            hidden.register_hook(lambda _: self.recorder.enter(("B", block) if block >= 0 else None))

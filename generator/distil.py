@@ -1,0 +1,125 @@
+"""``python -m generator distil``: traces every architecture and writes ``catalog/traced/<shape>.json``.
+
+Needs torch (``pip install '.[gpu]'``), no GPU, and about half a minute per architecture; nothing is fitted. What the
+files hold is described in ``traced.py``; a site build only reads them. Files that are up to date are left alone, so an
+interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import date
+from multiprocessing import get_context
+from typing import Any
+
+from .architecture import UnknownArchitecture, describe
+from .calibrate import write_calibration
+from .estimate_answer import shape_key
+from .estimate_closed import make_sets, supports
+from .records import HubFacts
+from .traced import FOLDER, SCHEMA, TRACER, is_stale, read_traced
+
+METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "prompt_tuning", "lora_8bit", "dora")
+
+
+def architectures(facts: Iterable[HubFacts]) -> dict[str, HubFacts]:
+    """Shape key → the most downloaded model of that shape, most downloaded first."""
+    found: dict[str, HubFacts] = {}
+    for item in sorted(facts, key=lambda item: (-(item.downloads or 0), item.hub_id)):
+        try:
+            found.setdefault(shape_key(describe(item.config or {})), item)
+        except UnknownArchitecture:
+            continue
+    return found
+
+
+def wanted_sets(item: HubFacts, methods: Sequence[str]) -> list[str]:
+    shape = describe(item.config or {})
+    return [e.id for e in make_sets() if e.id.split("/")[1] in methods and supports(shape, e.id)]
+
+
+def distil(item: HubFacts, known: Mapping[str, Any] | None, methods: Sequence[str]) -> dict[str, Any]:
+    """Content of one architecture's file: the sets of ``known`` that are not stale, and what was missing of them."""
+    import gc
+    import logging
+
+    from .trace_distil import distil_set, library_versions
+    from .trace_model import NotTraceable
+
+    logging.disable(logging.WARNING)
+    versions = library_versions()
+    shape = describe(item.config or {})
+    sets = dict(known["sets"]) if known and not is_stale(known, versions) else {}
+    wanted = set(wanted_sets(item, methods))
+    gc.collect()
+    gc.freeze()  # what the libraries hold need not be looked through after every trace
+    for entry in make_sets():
+        if entry.id not in wanted or entry.id in sets:
+            continue
+        try:
+            sets[entry.id] = distil_set(dict(item.config or {}), shape, entry)
+        except NotTraceable as error:
+            sets[entry.id] = {"refused": str(error)}
+        except Exception as error:  # whatever modeling code raises on the meta device: the closed form stays
+            sets[entry.id] = {"refused": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+    order = [entry.id for entry in make_sets() if entry.id in sets]
+    return {
+        "schema": SCHEMA, "shape": shape_key(shape), "model": item.hub_id, "model_type": shape.model_type,
+        "tracer": TRACER, "versions": versions, "date": date.today().isoformat(),
+        "sets": {name: sets[name] for name in order},
+    }  # fmt: skip
+
+
+def run_distil(arguments: argparse.Namespace) -> int:
+    from .dataset import require_dataset
+
+    try:
+        from .trace_distil import library_versions
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed: pip install '.[gpu]'", file=sys.stderr)
+        return 1
+    dataset = require_dataset(arguments.root)
+    folder = arguments.root / "catalog" / FOLDER
+    folder.mkdir(exist_ok=True)
+    known, problems = read_traced(folder)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    versions = library_versions()
+    methods = arguments.methods.split(",")
+    todo: dict[str, HubFacts] = {}
+    only = {shape_key(describe(dataset.hub[name].config or {})) for name in arguments.only or () if name in dataset.hub}
+    only |= set(arguments.only or ())
+    for key, item in architectures(dataset.hub.values()).items():
+        if only and key not in only:
+            continue
+        old = known.get(key)
+        if old and not is_stale(old, versions) and set(wanted_sets(item, methods)) <= set(old["sets"]):
+            continue
+        todo[key] = item
+    print(f"{len(todo)} architectures to trace, {len(known)} known", file=sys.stderr)
+    begin = time.perf_counter()
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
+        futures = {pool.submit(distil, item, known.get(key), methods): key for key, item in todo.items()}
+        for number, future in enumerate(as_completed(futures), 1):
+            data = future.result()
+            write_calibration(data, folder / f"{data['shape']}.json")
+            refused = [name for name, values in data["sets"].items() if "refused" in values]
+            note = f", refused {len(refused)}: {data['sets'][refused[0]]['refused']}" if refused else ""
+            seconds = time.perf_counter() - begin
+            print(f"{number}/{len(todo)} {data['model']} {len(data['sets'])} sets{note} ({seconds:.0f} s)", flush=True)
+    return 0
+
+
+def register(commands: Any) -> None:
+    """Add ``distil`` to the command line."""
+    command = commands.add_parser("distil", help="trace every architecture; writes catalog/traced (no GPU needed)")
+    command.add_argument(
+        "--only", nargs="+", metavar="ID", help="Hub ids or shape keys (default: whatever is missing or stale)"
+    )
+    command.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s)")
+    command.add_argument("--methods", default=",".join(METHODS), help="methods with commas (default: all)")
+    command.set_defaults(run=run_distil)

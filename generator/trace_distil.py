@@ -1,0 +1,193 @@
+"""One architecture × recipe × method × checkpointing → rows, speed terms, allocator ratios; nothing is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .architecture import Shape
+from .estimate import CoefficientSet, Row, chunk_tokens
+from .records import Case
+from .trace_allocator import replay
+from .trace_model import NotTraceable
+from .trace_recorder import Events
+from .trace_repeat import Copies, NotRepeatable, one_step, repeat_middle, two_steps
+from .trace_step import trace_step
+from .trace_symbolic import (
+    GRID_RANKS,
+    LENGTH_PRIMES,
+    RANK_PRIMES,
+    Primes,
+    SharedFactor,
+    choose_rows,
+    count_work,
+    decode,
+    moments,
+    size_at,
+)
+
+REFERENCE = ((1, 1024), (2, 1536))
+"""(micro-batch, length) at which the allocator is replayed."""
+LONGEST_PERIOD = 8
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "liger_kernel")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Which layers are traced and how often the middle block stands in the whole model."""
+
+    layers: tuple[int, ...]
+    blocks: tuple[tuple[int, ...], ...] = ()
+    repeats: int = 0
+
+
+def plan_depths(shape: Shape) -> list[Depth]:
+    """Ways to trace a model, cheapest first; the last is its whole depth.
+
+    Layers that differ in their attention window alone allocate alike.
+    """
+    layers = [replace(layer, window=None) for layer in shape.layers]
+    count = len(layers)
+    found: list[Depth] = []
+    for period in range(1, LONGEST_PERIOD + 1):
+        for prefix in range(5):
+            whole = (count - prefix) // period
+            if whole < 4 or any(layers[i] != layers[i + period] for i in range(prefix, count - period)):
+                continue
+            last = prefix + 3 * period
+            suffix = (count - prefix) % period
+            if last + suffix >= count:
+                continue
+            kept = (*range(last), *range(count - suffix, count))
+            blocks = tuple(tuple(range(prefix + k * period, prefix + (k + 1) * period)) for k in range(3))
+            found.append(Depth(kept, blocks, whole - 2))
+        if found:
+            break
+    return [*found[:3], Depth(tuple(range(count)))]
+
+
+@dataclass
+class Traced:
+    """A symbolic trace of the whole depth."""
+
+    events: Events
+    copies: Copies
+    primes: Primes
+    repeats: int
+
+
+def pick_primes(shape: Shape) -> list[Primes]:
+    """Lengths and ranks that divide no dimension of the model, best first; parameters that the shape does not name may
+    still share a factor with them."""
+    sizes = {shape.hidden, shape.vocab}
+    for layer in set(shape.layers):
+        sizes |= {layer.heads, layer.head_dim, layer.expert_inner, layer.experts_per_token}
+        sizes |= {size for linear in layer.linears for size in (linear.inputs, linear.outputs)}
+
+    def free(primes: Sequence[int]) -> list[int]:
+        return sorted(primes, key=lambda prime: (any(size % prime == 0 for size in sizes if size), prime))
+
+    return [Primes(length, rank) for rank in free(RANK_PRIMES) for length in free(LENGTH_PRIMES)]
+
+
+def trace_symbolically(config: dict[str, Any], case: Case, shape: Shape, chunks: int, virtual: int) -> Traced:
+    """Trace one step at prime lengths. Raises NotTraceable."""
+    depths = plan_depths(shape)
+    for primes in pick_primes(shape)[:6]:
+        wanted = case.model_copy(
+            update={"micro_batch": 1, "seq_len": primes.tokens - virtual, "lora_rank": primes.rank}
+        )
+        for depth in depths:
+            whole = not depth.blocks
+            events = trace_step(config, wanted, None if whole else depth.layers, 1, depth.blocks)
+            try:
+                copies = one_step(events) if whole else repeat_middle(events, depth.repeats)
+                decode(events, primes, chunks)
+            except NotRepeatable:
+                continue
+            except SharedFactor:
+                break
+            return Traced(events, copies, primes, max(depth.repeats, 1))
+    raise NotTraceable("every prime divides a parameter's size")
+
+
+def distil_set(config: dict[str, Any], shape: Shape, entry: CoefficientSet) -> dict[str, Any]:
+    """``rows`` (bytes), ``speed`` and ``ratios`` of one set. Raises NotTraceable."""
+    recipe, method, checkpointing = entry.id.split("/")
+    case = Case(recipe=recipe, method=method, gradient_checkpointing=checkpointing == "on")  # type: ignore[arg-type]
+    chunks = -(-shape.vocab // shape.hidden)
+    traced = trace_symbolically(config, case, shape, chunks, entry.virtual_tokens)
+    forms = decode(traced.events, traced.primes, chunks)
+    points, blocks = replay_points(traced.copies, forms, chunks)
+    total, phases = moments(traced.copies, forms, blocks)
+    ranks = GRID_RANKS if entry.trained == "adapters" else GRID_RANKS[1:2]
+    rows = add_waste(choose_rows(total, phases, chunks, ranks), points, chunks)
+    speed = count_work(traced.events, traced.primes, traced.repeats)
+    add_optimizer(speed, traced, forms, method)
+    return {
+        "rows": [[_short(value) for value in row] for row in rows],
+        "speed": [_short(value) for value in speed],
+        "reserved": [[int(tokens), round(reserved / allocated, 4)] for tokens, allocated, reserved in points],
+    }
+
+
+def _short(value: float) -> float | int:
+    """Six digits: the file stays small and the rest is noise."""
+    rounded = float(f"{value:.6g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def replay_points(copies: Copies, forms: Any, chunks: int) -> tuple[list[list[float]], dict[int, int]]:
+    """[tokens, allocated bytes, reserved bytes] at the reference points, as the allocator counts them with what it
+    does not split off, and the allocator's blocks of the first of them."""
+    steps = two_steps(copies)
+    found: list[list[float]] = []
+    blocks: dict[int, int] = {}
+    for batch, seq in REFERENCE:
+        sizes = size_at(forms, batch * seq, seq, 16, chunks).round().astype(int)
+        taken = blocks if not blocks else None
+        peaks, reserved = replay([int(sizes[i]) for i in steps.source], steps.order, steps.marks, blocks=taken)
+        allocated = max(size for phase, size in peaks.items() if phase not in ("build", "end"))
+        found.append([batch * seq, allocated, reserved])
+    return found, blocks
+
+
+def add_waste(rows: list[Row], points: list[list[float]], chunks: int) -> list[Row]:
+    """Rows with what the allocator leaves unsplit in the blocks of activations: half of it at the reference points,
+    the part that every length has."""
+    gaps = []
+    for (tokens, allocated, _), (_, seq) in zip(points, REFERENCE, strict=True):
+        point = np.array([1, 16, tokens, 16 * tokens, tokens * seq, chunk_tokens(int(tokens), chunks)])
+        gaps.append(allocated - max(float(np.array(row[:6]) @ point) for row in rows))
+    waste = max(sum(gaps) / len(gaps), 0.0)
+    return [(row[0] + waste, *row[1:]) for row in rows]  # type: ignore[misc]
+
+
+def add_optimizer(speed: list[float], traced: Traced, forms: Any, method: str) -> None:
+    """The optimiser's kernels, which are not traced: what it reads and writes of parameters, gradients and states."""
+    at = {phase: position for position, phase in traced.copies.marks}
+    late = traced.copies.order[at["begin"] : at["prepared"]]
+    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[1:])
+    tensors = len(late) - 1
+    if method == "full_bf16_adam8bit":
+        speed[2] += 2 * states + 3 * states
+        speed[4] += tensors / 4
+    else:
+        speed[2] += 2 * states + 1.5 * states
+        speed[4] += tensors / 3 / 24
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a trace runs through."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name.replace("_", "-")] = version(name.replace("_", "-"))
+        except PackageNotFoundError:
+            continue
+    return found
