@@ -24,7 +24,7 @@ from generator.accuracy import locate, usable
 from generator.calibrate import write_calibration
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
-from generator.estimate_answer import build_coefficients, read_json
+from generator.estimate_command import build_estimator
 from generator.records import Run
 
 ROOT = Path(__file__).parents[1]
@@ -118,8 +118,7 @@ def main() -> int:
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return 1
-    calibration = read_json(ROOT / "catalog" / "calibration.json")
-    table, _ = build_coefficients(dataset.hub.values(), dataset.catalog.gpus.values(), calibration)
+    table = build_estimator(dataset.hub.values(), dataset.catalog.gpus.values(), (), ROOT / "catalog").table
     runs = [run for run in usable(dataset.runs, table) if run.holdout]
 
     def parameters(run: Run) -> int:

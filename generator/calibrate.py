@@ -32,8 +32,11 @@ from .accuracy import QUANTITIES, UNCLEAN_RUNS, clean, errors_of, locate, summar
 from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
 from .estimate_answer import build_coefficients, correct_rows, unfused_logits
 from .records import GpuEntry, HubFacts, Run
+from .traced import FOLDER, read_traced
 
 LEAST_RUNS = 3
+LEAST_WIDTH = 0.005
+"""Half-width of an interval at least: measurements of one cell differ by as much when repeated."""
 RIDGE = 0.0003
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
@@ -200,17 +203,52 @@ def fit_speed(
     return figures, borrow(factors, [entry.id for entry in base.sets])
 
 
-def fit_values(base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]) -> dict[str, Any]:
-    """Everything but the intervals, from ``runs``, none of which may be held out."""
+def fit_reserve(base: Coefficients, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Set id → ``reserve_factor`` and ``cap_share`` (see ``estimate_answer.traced_cell``), from traced cells.
+
+    The share is one number for all sets: runs with a measured cap are few.
+    """
+    factors: dict[str, list[float]] = {}
+    shares: list[float] = []
+    for run in runs:
+        entry, _, cell = locate(base, run)
+        if cell.factors is None or not run.peak_allocated_bytes or not run.peak_reserved_bytes:
+            continue
+        measured = run.peak_reserved_bytes / run.peak_allocated_bytes
+        factors.setdefault(entry.id, []).append(measured / cell.factors[1])
+        if run.min_cap_bytes and measured > 1.02:
+            shares.append((run.min_cap_bytes / run.peak_allocated_bytes - 1) / (measured - 1))
+    everything = [value for values in factors.values() for value in values]
+    found: dict[str, dict[str, float]] = {}
+    for entry in base.sets:
+        known = factors.get(entry.id) or borrow(factors, [entry.id]).get(entry.id) or everything
+        if len(known) < LEAST_RUNS:
+            known = everything
+        if known:
+            found[entry.id] = {"reserve_factor": float(f"{median(known):.4g}")}
+            if shares:
+                found[entry.id]["cap_share"] = float(f"{median(shares):.4g}")
+    return found
+
+
+def fit_values(
+    closed: Coefficients, base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
+) -> dict[str, Any]:
+    """Everything but the intervals, from ``runs``, none of which may be held out.
+
+    ``closed`` is the table in closed form alone, whose rows are corrected; ``base`` the one with traced cells, whose
+    rows are not: nothing of a trace's allocated memory is fitted.
+    """
     assert not any(run.holdout for run in runs)
     ids = [entry.id for entry in base.sets]
     sound = [run for run in runs if not run.id.startswith(UNCLEAN_RUNS)]
-    rows = borrow(fit_rows(base, sound), ids)
+    rows = borrow(fit_rows(closed, sound), ids)
     caps, reserves = fit_ratios(sound, base, "min_cap_bytes"), fit_ratios(sound, base, "peak_reserved_bytes")
+    traced = fit_reserve(base, sound)
     figures, factors = fit_speed(base, runs, gpus)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = dict(traced.get(name, {}))
         if name in rows:
             values["rows"] = rows[name]
         if name in caps:
@@ -245,37 +283,62 @@ def conformal(errors: Sequence[float], level: float = 0.9) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(level * (len(ordered) + 1)) - 1)]
 
 
-def fit(facts: Sequence[HubFacts], gpus: Mapping[str, GpuEntry], runs: Sequence[Run]) -> dict[str, Any]:
-    """The calibration: values, intervals and, on the hold-out, the bounds that tests enforce."""
-    base, _ = build_coefficients(facts, gpus.values(), None)
-    known = usable(runs, base)
-    train = clean([run for run in known if not run.holdout], base)
-    values = fit_values(base, train, gpus)
-    logs: dict[str, dict[str, list[float]]] = {}
-    for model in sorted({run.hub_id for run in train}):
-        others = fit_values(base, [run for run in train if run.hub_id != model], gpus)
-        table, _ = build_coefficients(facts, gpus.values(), others)
-        for record in errors_of(table, [run for run in train if run.hub_id == model]):
-            group = logs.setdefault(record["set"], {})
-            for name in QUANTITIES:
-                if name in record and (name == "speed" or not record["run"].startswith(UNCLEAN_RUNS)):
-                    group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
-    for name, entry in values["sets"].items():
-        bands = {}
+Logs = dict[str, dict[str, list[float]]]
+"""Set id → quantity → log errors on models left out."""
+
+
+def fit_bands(logs: Logs, ids: Iterable[str]) -> dict[str, dict[str, list[float]]]:
+    """Set id → quantity → [low, high]. A set with fewer than eight errors takes those of its recipe, or of all."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in ids:
         recipe, _, checkpointing = name.split("/")
+        bands = {}
         for quantity in QUANTITIES:
-            own = logs.get(name, {}).get(quantity, [])
-            if len(own) < 8:
-                own = [
+            groups = [
+                logs.get(name, {}).get(quantity, []),
+                [
                     error for other, group in logs.items() for error in group.get(quantity, [])
                     if other.startswith(recipe) and other.endswith("/" + checkpointing)
-                ]  # fmt: skip
+                ],
+                [error for group in logs.values() for error in group.get(quantity, [])],
+            ]  # fmt: skip
+            own = next((group for group in groups if len(group) >= 8), groups[-1])
             if own:
-                width = max(conformal(own), 0.01 if len(own) >= 8 else 0.15)
+                width = max(conformal(own), LEAST_WIDTH if len(own) >= 8 else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
-        entry["bands"] = {basis: bands for basis in ("estimated", "closed", "interpolated")}
+        found[name] = bands
+    return found
+
+
+def fit(
+    facts: Sequence[HubFacts],
+    gpus: Mapping[str, GpuEntry],
+    runs: Sequence[Run],
+    traced: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The calibration: values, intervals and, on the hold-out, the bounds that tests enforce."""
+    cards = list(gpus.values())
+    closed, _ = build_coefficients(facts, cards, None)
+    base, _ = build_coefficients(facts, cards, None, traced)
+    known = usable(runs, base)
+    train = clean([run for run in known if not run.holdout], base)
+    values = fit_values(closed, base, train, gpus)
+    logs: dict[str, Logs] = {"estimated": {}, "closed": {}}
+    for model in sorted({run.hub_id for run in train}):
+        others = fit_values(closed, base, [run for run in train if run.hub_id != model], gpus)
+        for basis, files in (("estimated", traced), ("closed", None)):
+            table, _ = build_coefficients([f for f in facts if f.hub_id == model], cards, others, files)
+            for record in errors_of(table, [run for run in train if run.hub_id == model]):
+                group = logs[basis].setdefault(record["set"], {})
+                for name in QUANTITIES:
+                    if name in record and (name == "speed" or not record["run"].startswith(UNCLEAN_RUNS)):
+                        group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
+    bands = {basis: fit_bands(found, values["sets"]) for basis, found in logs.items()}
+    for name, entry in values["sets"].items():
+        entry["bands"] = {"estimated": bands["estimated"][name], "closed": bands["closed"][name],
+                          "interpolated": bands["estimated"][name]}  # fmt: skip
     values["runs"] = {"fitted": len(train), "held_out": sum(run.holdout for run in known)}
-    table, _ = build_coefficients(facts, gpus.values(), values)
+    table, _ = build_coefficients(facts, cards, values, traced)
     values["bounds"] = summarise(errors_of(table, [run for run in known if run.holdout]))
     return values
 
@@ -293,7 +356,10 @@ def run_fit(arguments: Any) -> int:
     from .dataset import require_dataset
 
     dataset = require_dataset(arguments.root)
-    values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs)
+    traced, problems = read_traced(arguments.root / "catalog" / FOLDER)
+    for problem in problems:
+        print(problem)
+    values = fit(list(dataset.hub.values()), dataset.catalog.gpus, dataset.runs, traced)
     write_calibration(values, arguments.root / "catalog" / "calibration.json")
     print(f"{values['runs']['fitted']} runs fitted, {values['runs']['held_out']} held out")
     for name, figures in values["bounds"].items():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from .estimate import (
     Row,
     evaluate,
 )
-from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_row, quantise_speed
 from .records import GIB, Case, Estimate, Fit, GpuEntry, HubFacts, Range, Run
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -33,6 +34,9 @@ CONTEXT_BYTES = 0.6 * GIB
 MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
 LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
+CAP_SHARE = 0.4
+FITTED = ("cap", "reserved", "speed_factor", "bands")
+"""Fields of a set that ``fit`` writes; its other values belong to cells."""
 SEQUENCE_STEP, SEQUENCE_LIMIT, BATCH_LIMIT = 64, 1 << 20, 4096
 
 
@@ -77,8 +81,12 @@ def build_coefficients(
     facts: Iterable[HubFacts],
     gpus: Iterable[GpuEntry],
     calibration: Mapping[str, Any] | None = None,
+    traced: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Coefficients, dict[str, Shape]]:
-    """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry."""
+    """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry.
+
+    ``traced`` are the files of ``catalog/traced`` by shape key; what they lack is estimated in closed form.
+    """
     sets = calibrate_sets(make_sets(), calibration or {})
     fitted = (calibration or {}).get("sets", {})
     architectures: list[Architecture] = []
@@ -95,8 +103,11 @@ def build_coefficients(
             index_of[key] = len(architectures)
             entry = approximate(shape, sets)
             cells = dict(entry.cells)
+            sets_traced = (traced or {}).get(key, {}).get("sets", {})
             for i, cell in cells.items():
-                if values := fitted.get(sets[i].id, {}).get("rows"):
+                if "rows" in sets_traced.get(sets[i].id, {}):
+                    cells[i] = traced_cell(sets_traced[sets[i].id], fitted.get(sets[i].id, {}))
+                elif values := fitted.get(sets[i].id, {}).get("rows"):
                     rows = tuple(correct_rows(row, values, sets[i], entry) for row in cell.rows)
                     cells[i] = replace(cell, rows=rows)
             architectures.append(replace(entry, cells=cells))
@@ -104,6 +115,16 @@ def build_coefficients(
         shapes[item.hub_id] = shape
     figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
     return Coefficients(sets, tuple(architectures), models, figures), shapes
+
+
+def traced_cell(values: Mapping[str, Any], fitted: Mapping[str, Any]) -> Cell:
+    """A cell as it was traced; of the fit it takes ``cap_share``, how much of what the allocator reserves beyond the
+    peak it cannot do without, and ``reserve_factor``, measured over traced reserve."""
+    reserve = max(median(factor for _, factor in values["reserved"]) * fitted.get("reserve_factor", 1.0), 1.0)
+    cap = 1.0 + fitted.get("cap_share", CAP_SHARE) * (reserve - 1.0)
+    rows = tuple(quantise_row(tuple(row)) for row in values["rows"])
+    factors = (float(f"{cap:.4g}"), float(f"{reserve:.4g}"))
+    return Cell(rows, quantise_speed(tuple(values["speed"])), 0, factors)
 
 
 def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, architecture: Architecture) -> Row:
@@ -136,7 +157,7 @@ def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any
     fitted = calibration.get("sets", {})
     changed = []
     for entry in sets:
-        values = {name: value for name, value in fitted.get(entry.id, {}).items() if name != "rows"}
+        values = {name: value for name, value in fitted.get(entry.id, {}).items() if name in FITTED}
         for name in ("cap", "reserved"):
             if name in values:
                 values[name] = tuple(values[name])
@@ -300,13 +321,16 @@ class Estimator:
         depth = max((len(c.rows) for a in architectures for c in a.cells.values()), default=1)
         rows = np.full((len(hub_ids), len(cases), depth, 6), np.nan)
         speed = np.full((len(hub_ids), len(cases), 5), np.nan)
+        entries = [self.table.sets[index] for index in sets]
+        factors = np.tile(np.array([e.cap[1] for e in entries]), (len(hub_ids), 1))
         for i, architecture in enumerate(architectures):
             for j, index in enumerate(sets):
                 cell = architecture.cells.get(index)
                 if cell is not None:
                     rows[i, j] = [row[:6] for row in cell.rows] + [cell.rows[0][:6]] * (depth - len(cell.rows))
                     speed[i, j] = cell.speed
-        entries = [self.table.sets[index] for index in sets]
+                    if cell.factors:
+                        factors[i, j] = cell.factors[0]
         seq = np.array([c.seq_len + e.virtual_tokens for c, e in zip(cases, entries, strict=True)], dtype=float)
         tokens = np.array([c.micro_batch for c in cases], dtype=float) * seq
         chunks = np.array([a.chunks for a in architectures], dtype=float)
@@ -323,7 +347,7 @@ class Estimator:
         vocab = np.array([a.vocab for a in architectures], dtype=float)
         logits = vocab[:, None] * (np.array([e.logit_bytes for e in entries]) * tokens)[None, :]
         caps = np.array([e.cap for e in entries])
-        cap = np.maximum(caps[None, :, 0] + caps[None, :, 1] * allocated + caps[None, :, 2] * logits, allocated)
+        cap = np.maximum(caps[None, :, 0] + factors * allocated + caps[None, :, 2] * logits, allocated)
         figures = [self.table.gpus[gpu] for gpu in gpu_ids]
         rates = np.full((len(hub_ids), len(cases), len(figures)), np.nan)
         factor = np.array([e.speed_factor for e in entries])

@@ -17,6 +17,7 @@ from .architecture import UnknownArchitecture, describe
 from .estimate import NotEstimable, to_json
 from .estimate_answer import Estimator, build_coefficients, read_json
 from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
+from .traced import FOLDER, read_traced
 
 CONFIG_ID = "local/config"
 QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "min_cap_bytes", "needed_bytes", "tokens_per_second")
@@ -28,7 +29,8 @@ def build_estimator(
     """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (it holds calibration.json)."""
     calibration = read_json(catalog / "calibration.json") if catalog else {}
     facts = list(facts)
-    table, shapes = build_coefficients(facts, gpus, calibration)
+    traced = read_traced(catalog / FOLDER)[0] if catalog else {}
+    table, shapes = build_coefficients(facts, gpus, calibration, traced)
     estimator = Estimator(table, runs, shapes, calibration)
     for item in facts:
         if item.hub_id not in shapes and item.config:

@@ -70,6 +70,7 @@ _FLOAT |= {F.softplus, F.layer_norm, F.nll_loss, F.cross_entropy, F.group_norm, 
 _SOFTMAX = _named(torch, "softmax", "log_softmax") | _named(torch.Tensor, "softmax", "log_softmax")
 _SOFTMAX |= {F.softmax, F.log_softmax}
 _SUM = _named(torch, "sum") | _named(torch.Tensor, "sum")
+_AUTOCAST = torch.autocast
 _SDPA = F.scaled_dot_product_attention  # fmt: skip
 
 
@@ -97,6 +98,21 @@ class Autocast(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
             torch.set_autocast_enabled("cuda", before)
             if not self.depth:
                 self.cache.clear()
+
+    @contextmanager
+    def _set(self, enabled: bool) -> Iterator[None]:
+        before = torch.is_autocast_enabled("cuda")
+        torch.set_autocast_enabled("cuda", enabled)
+        try:
+            yield
+        finally:
+            torch.set_autocast_enabled("cuda", before)
+
+    def on_device(self, device_type: str, *args: Any, enabled: bool = True, **kwargs: Any) -> Any:
+        """In place of ``torch.autocast``, which refuses the meta device: modeling code uses it to switch casting off."""
+        if device_type == "meta":
+            return self._set(enabled)
+        return _AUTOCAST(device_type, *args, enabled=enabled, **kwargs)
 
     @contextmanager
     def recomputing(self) -> Iterator[None]:
@@ -224,6 +240,7 @@ def pretend_gpu(listener: Callable[[Any, Any, float, int], None]) -> Iterator[Au
             (torch.cuda, "get_device_properties", lambda *_: _Properties()),
             (torch.cuda, "get_device_capability", lambda *_: (9, 0)),
             (torch, "get_autocast_dtype", lambda *_: HALF),
+            (torch, "autocast", autocast.on_device),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
         stack.enter_context(autocast)

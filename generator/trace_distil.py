@@ -19,7 +19,9 @@ from .trace_step import trace_step
 from .trace_symbolic import (
     GRID_RANKS,
     LENGTH_PRIMES,
+    LENGTH_STEP,
     RANK_PRIMES,
+    SHORT_STEP,
     Primes,
     SharedFactor,
     choose_rows,
@@ -90,7 +92,8 @@ def pick_primes(shape: Shape) -> list[Primes]:
     def free(primes: Sequence[int]) -> list[int]:
         return sorted(primes, key=lambda prime: (any(size % prime == 0 for size in sizes if size), prime))
 
-    return [Primes(length, rank) for rank in free(RANK_PRIMES) for length in free(LENGTH_PRIMES)]
+    step = SHORT_STEP if any(layer.kind == "linear_attention" for layer in shape.layers) else LENGTH_STEP
+    return [Primes(length, rank, step) for rank in free(RANK_PRIMES) for length in free(LENGTH_PRIMES)]
 
 
 def trace_symbolically(config: dict[str, Any], case: Case, shape: Shape, chunks: int, virtual: int) -> Traced:

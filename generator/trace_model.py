@@ -19,6 +19,8 @@ from .trace_libraries import answer_as_cuda, stub_triton
 
 META = torch.device("meta")
 WITH_LORA = ("lora", "qlora", "lora_8bit", "dora")
+WITHOUT_DROPOUT = ("mixtral", "qwen3_moe", "glm4_moe_lite", "ernie4_5_moe")
+"""Types whose experts PEFT adapts too; they are parameters, not layers, for which it knows no dropout."""
 VIRTUAL_TOKENS = 20
 LEAST_8BIT = 4096
 """bitsandbytes keeps fp32 states for smaller tensors (``min_8bit_size``)."""
@@ -153,16 +155,18 @@ def attach_method(model: Any, case: Case) -> Any:
         if case.gradient_checkpointing and case.method not in ("qlora", "lora_8bit"):
             model.enable_input_require_grads()
         targets = case.lora_targets if case.lora_targets == "all-linear" else list(case.lora_targets)
+        wanted = LoraConfig(
+            r=case.lora_rank, lora_alpha=2 * case.lora_rank, lora_dropout=0.05, task_type="CAUSAL_LM",
+            target_modules=targets, use_dora=case.method == "dora",
+        )  # fmt: skip
+        if model.config.model_type in WITHOUT_DROPOUT:
+            wanted.lora_dropout = 0.0
         with META:
-            model = get_peft_model(
-                model,
-                LoraConfig(r=case.lora_rank, lora_alpha=2 * case.lora_rank, lora_dropout=0.05, task_type="CAUSAL_LM",
-                           target_modules=targets, use_dora=case.method == "dora"),
-            )  # fmt: skip
+            model = get_peft_model(model, wanted)
     elif case.method == "prompt_tuning":
         with META:
-            wanted = PromptTuningConfig(num_virtual_tokens=VIRTUAL_TOKENS, task_type="CAUSAL_LM")
-            model = get_peft_model(model, wanted)
+            prompt = PromptTuningConfig(num_virtual_tokens=VIRTUAL_TOKENS, task_type="CAUSAL_LM")
+            model = get_peft_model(model, prompt)
     model.train()
     return model
 

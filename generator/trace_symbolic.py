@@ -22,8 +22,9 @@ from .trace_repeat import Copies
 
 LENGTH_PRIMES = (37, 41, 47, 53, 59, 43)
 RANK_PRIMES = (61, 67, 71, 73)
-LENGTH_STEP = 256
-"""Chunked scans pad sequences to multiples of this; so a length that is one needs no padding."""
+LENGTH_STEP, SHORT_STEP = 256, 64
+"""Chunked scans pad sequences to multiples of this (Mamba 2; the gated delta rule, which loops over its chunks); a
+length that is such a multiple needs no padding."""
 NEAR = 24
 """A dimension this close to the length is the length with something added: a convolution's padding, a prompt."""
 GRID_TOKENS = tuple(2**n for n in range(7, 18))
@@ -49,10 +50,11 @@ class Primes:
 
     length: int
     rank: int
+    step: int = LENGTH_STEP
 
     @property
     def tokens(self) -> int:
-        return self.length * LENGTH_STEP
+        return self.length * self.step
 
     def split(self, value: float) -> tuple[float, int, int]:
         """(coefficient, power of tokens, power of rank) of a product of sizes."""

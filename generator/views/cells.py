@@ -14,6 +14,7 @@ from ..dataset import Dataset
 from ..estimate import BASES, evaluate
 from ..estimate_answer import CONTEXT_BYTES, Estimator, build_coefficients, case_key, gpu_figures, read_json
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
+from ..traced import FOLDER, read_traced
 
 METHODS: tuple[str, ...] = ("full", "full_bf16_adam8bit", "lora", "lora_8bit", "qlora", "prompt_tuning")
 """Methods with an estimate, from the most memory to the least."""
@@ -53,7 +54,8 @@ class Cells:
         folder = self.dataset.root / "catalog"
         facts = [self.dataset.facts(model) for model in self.dataset.catalog.models.values()]
         calibration = read_json(folder / "calibration.json")
-        table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration)
+        traced = read_traced(folder / FOLDER)[0]
+        table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration, traced)
         return Estimator(table, self.dataset.runs, shapes, calibration)
 
     @cached_property
