@@ -109,7 +109,7 @@ class Autocast(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
             torch.set_autocast_enabled("cuda", before)
 
     def on_device(self, device_type: str, *args: Any, enabled: bool = True, **kwargs: Any) -> Any:
-        """In place of ``torch.autocast``, which refuses the meta device: modeling code uses it to switch casting off."""
+        """For ``torch.autocast``, which refuses the meta device: modeling code uses it to switch casting off."""
         if device_type == "meta":
             return self._set(enabled)
         return _AUTOCAST(device_type, *args, enabled=enabled, **kwargs)

@@ -83,7 +83,7 @@ def decode(events: Events, primes: Primes, chunks: int) -> Forms:
             near = [d for d in shape if 0 < abs(d - primes.tokens) <= NEAR]
             if near:
                 value, powers = value / near[0], 1
-        if made[index] < built and (powers or (ranks and primes.rank not in shape)):
+        if made[index] < built and (powers or (ranks and all(d % primes.rank for d in shape))):
             raise SharedFactor
         column = {(0, 0): 0, (0, 1): 1, (1, 0): 2, (1, 1): 3, (2, 0): 4, (2, 1): 4}[(powers, ranks)]
         forms[index, column] = value
