@@ -27,6 +27,7 @@ WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the f
 TIMED_SECONDS = 0.8
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
+MOST_TRIES = 7  # of the search for the smallest cap
 
 PEAK_TFLOPS = (  # dense bf16, TFLOP/s, from the makers' data sheets; more specific names first
     ("h200", 989.0),
@@ -268,14 +269,16 @@ def search_min_cap(
     Bisection between the allocated peak (below it nothing can work) and ``high``, what the allocator reserved without
     a cap, where it should work: that is tried only if nothing below does, and raised in steps of 2 % when it does not.
     The answer lies nearer to the low end (1.01 to 1.13 × allocated seen), so the first third is tried first. None when
-    even ``total`` does not do.
+    even ``total`` does not do. After ``MOST_TRIES`` attempts it stops at the distance it has reached.
     """
+    tries = 0
 
     def works(cap: int) -> bool:
+        nonlocal tries
+        tries += 1
         gauge.set_cap(cap)
         try:
-            with gauge.together():
-                run()
+            run()
             return True
         except torch.OutOfMemoryError:
             return False
@@ -285,7 +288,7 @@ def search_min_cap(
 
     failed, shown = low, False
     while True:
-        while high - failed > resolution:
+        while high - failed > resolution and tries < MOST_TRIES:
             middle = failed + (high - failed) // 3
             if works(middle):
                 high, shown = middle, True
@@ -293,6 +296,6 @@ def search_min_cap(
                 failed = middle
         if shown or works(high):
             return high, high - failed
-        if high >= total:
+        if high >= total or tries >= 2 * MOST_TRIES:
             return None
         failed, high = high, min(total, round(high * 1.02))

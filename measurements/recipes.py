@@ -43,7 +43,7 @@ def hash_recipes() -> str:
 
     Comments, docstrings and layout do not count.
     """
-    built: tuple[Any, ...] = (workload.build_model, workload.quantization_config, workload.make_batch)
+    built: tuple[Any, ...] = (workload.describe_weights, workload.quantization_config, workload.make_batch)
     trained: tuple[Any, ...] = (prepared_base, attach_method, make_optimizer, make_accelerator, train_step)
     digest = hashlib.sha256()
     for function in built + trained:
@@ -89,14 +89,17 @@ def prepared_base(model: Any, recipe: str, weights: str) -> Iterator[Any]:
         return
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
-    # Liger also replaces names in the modeling module (rotary embedding): put them back for the next model.
+    # Liger also replaces names in the modeling module (rotary embedding) and, where it has no fused loss (Granite),
+    # PyTorch's own cross_entropy: put them back for the next model.
     module = sys.modules[type(model).__module__]
     names = dict(vars(module))
+    cross_entropy = torch.nn.functional.cross_entropy
     try:
         _apply_liger_kernel_to_instance(model=model)
         yield model
     finally:
         vars(module).update(names)
+        torch.nn.functional.cross_entropy = cross_entropy
 
 
 def attach_method(model: Any, cell: Cell) -> Any:

@@ -72,11 +72,9 @@ def quantization_config(weights: str) -> BitsAndBytesConfig | None:
     return None
 
 
-def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A model with random weights on ``device``; ``weights`` is float32, bfloat16, nf4 or int8."""
-    if weights == "float32":
-        dtype = torch.float32
-    model = describe_model(config, dtype)
+def describe_weights(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """The model without memory for its parameters, its linear layers of the kind that ``weights`` asks for."""
+    model = describe_model(config, torch.float32 if weights == "float32" else dtype)
     quantization = quantization_config(weights)
     if quantization is not None:
         from transformers.integrations import replace_with_bnb_linear
@@ -89,11 +87,17 @@ def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dt
         model.quantization_method = quantization.quant_method
         model.config.quantization_config = quantization
         model.hf_device_map = {"": device.index or 0 if device.type == "cuda" else device.type}
-    _materialise(model, device)
     return model
 
 
-def _materialise(model: nn.Module, device: torch.device) -> None:
+def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """A model with random weights on ``device``; ``weights`` is float32, bfloat16, nf4 or int8."""
+    model = describe_weights(config, weights, device, dtype)
+    materialise(model, device)
+    return model
+
+
+def materialise(model: nn.Module, device: torch.device) -> None:
     """Put every parameter and buffer on ``device``, parameters with random values, tied ones once."""
     placed: dict[int, nn.Parameter] = {}
     for module in model.modules():
