@@ -39,10 +39,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     run.add_argument("--slot", type=int, default=0, help=argparse.SUPPRESS)
+    curves = commands.add_parser("curves", help="compare the loss curves of stock and lean on a small model")
+    curves.add_argument("--model", metavar="HUB_ID", default="HuggingFaceTB/SmolLM2-135M")
+    curves.add_argument("--layers", type=int, default=4)
+    curves.add_argument("--methods", nargs="+", choices=METHODS, default=["lora", "full"])
+    curves.add_argument("--limit-s", type=float, help="leave out the second stock run when time is short")
+    curves.add_argument("--results", type=Path, default=RESULTS)
+    curves.add_argument("--cpu", action="store_true")
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
+    plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -94,6 +102,18 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     return runner.run(cells, options.results, device, options.limit_s, options.worker, processes, options.slot)
 
 
+def _compare_curves(options: argparse.Namespace) -> int:
+    import torch
+
+    from . import loss_curves
+
+    if not options.cpu and not torch.cuda.is_available():
+        print("no GPU that torch can use", file=sys.stderr)
+        return 2
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)
+    return loss_curves.run(options.model, options.layers, options.methods, device, options.results, options.limit_s)
+
+
 def count_processes(options: argparse.Namespace) -> int:
     return max(1, options.processes or (1 if options.cpu else 4))
 
@@ -112,8 +132,11 @@ def main(arguments: list[str]) -> int:
     try:
         if options.command == "run":
             return _run(options, arguments)
+        if options.command == "curves":
+            return _compare_curves(options)
         if options.command == "plan":
-            options.out.write_text("".join(plan_line(cell) + "\n" for cell in campaign.make_plan(options.gpu)))
+            cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
             return 0
         found = read_all(options.results)
     except PlanError as error:

@@ -25,6 +25,7 @@ from .sharing import Turns
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
 TIMED_SECONDS = 0.8
+ENOUGH_SECONDS = 2.0  # two steps that take so long are enough: such steps are not bound by launches
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
 MOST_TRIES = 7  # of the search for the smallest cap
@@ -238,8 +239,14 @@ class PhaseHooks:
             handle.remove()
 
 
+def _wants_more(seconds: list[float]) -> bool:
+    if len(seconds) < LEAST_TIMED_STEPS:
+        return len(seconds) < 2 or sum(seconds) < ENOUGH_SECONDS
+    return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
+
+
 def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> list[float]:
-    """Seconds of each timed step, synchronised: at least three, more while they are quick.
+    """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -248,9 +255,7 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> l
         often = gc.get_threshold()
         gc.set_threshold(often[0], often[1], 1 << 30)
         try:
-            while len(seconds) < LEAST_TIMED_STEPS or (
-                sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
-            ):
+            while _wants_more(seconds):
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()

@@ -11,12 +11,21 @@ LEAST_BYTES = 2 << 30
 EAGER = ("bloom", "gpt_oss")  # model types without sdpa attention
 
 
+def read_head_widths(config: Any) -> list[int]:
+    """Width of an attention head in every layer; Gemma 4 has wider ones in its global layers."""
+    own = config.hidden_size // config.num_attention_heads
+    try:
+        return [getattr(config, "head_dim", None) or own] * config.num_hidden_layers
+    except Exception:  # transformers refuses where the layers differ
+        return [layer.head_dim or own for layer in config.per_layer_config]
+
+
 def guess_parameters(config: Any) -> tuple[int, int]:
     """(in the layers, in embeddings and head) of a model, from its config alone: within some 15 %, on the high side."""
     hidden, layers = config.hidden_size, config.num_hidden_layers
     heads = config.num_attention_heads
     grouped = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or hidden // heads
+    width = max(read_head_widths(config))
     wide = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden
     experts = getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None) or 1
     if experts > 1:

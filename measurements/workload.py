@@ -17,6 +17,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from .cells import PlanError
+from .size import read_head_widths
 
 
 def _layer_lists(config: Any, layers: int) -> list[str]:
@@ -170,6 +171,10 @@ def count_parameters(config: Any) -> dict[str, int]:
     return {"total": total, "active": active, "matmul": matmul}
 
 
+def _words(widths: list[int]) -> str:
+    return " or ".join(str(width) for width in sorted(set(widths)))
+
+
 def count_step_flops(
     config: Any, counts: dict[str, int], trainable: int, full: bool, micro_batch: int, seq_len: int
 ) -> tuple[float, str]:
@@ -182,11 +187,11 @@ def count_step_flops(
     """
     tokens = micro_batch * seq_len
     heads = config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    widths = [heads * width for width in read_head_widths(config)]
     kinds = list(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers)
     window = getattr(config, "sliding_window", None) or seq_len
     attention = 0.0
-    for kind in kinds:
+    for kind, width in zip(kinds, widths, strict=False):
         if kind in ("linear_attention", "conv", "mamba", "recurrent"):
             continue
         span = min(window, seq_len) if kind == "sliding_attention" else seq_len
@@ -198,6 +203,6 @@ def count_step_flops(
     formula = (
         f"2·N·T·{factor} + {'0' if full else '6·A·T'} + 3·Σ_layers 4·B·P·W; N = {counts['matmul']} parameters in "
         f"matrix products per token, T = {tokens} tokens, A = {trainable} adapter parameters, P = causal pairs inside "
-        f"the layer's window, W = {width}; recomputation not counted"
+        f"the layer's window, W = {_words(widths)}; recomputation not counted"
     )
     return matmul + adapters + 3 * attention, formula
