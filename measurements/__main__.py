@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from . import campaign, oversight
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--processes", type=int, help="processes that share each GPU (default 4; 1 on a CPU)")
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
+    run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
     run.add_argument("--slot", type=int, default=0, help=argparse.SUPPRESS)
     curves = commands.add_parser("curves", help="compare the loss curves of stock and lean on a small model")
     curves.add_argument("--model", metavar="HUB_ID", default="HuggingFaceTB/SmolLM2-135M")
@@ -98,8 +100,11 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
         return 2
     device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
+    limit = options.limit_s
+    if limit is not None and options.begun is not None:
+        limit = max(0.0, limit - (time.time() - options.begun))
     processes = count_processes(options)
-    return runner.run(cells, options.results, device, options.limit_s, options.worker, processes, options.slot)
+    return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
 
 
 def _compare_curves(options: argparse.Namespace) -> int:

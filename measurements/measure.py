@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -373,7 +373,7 @@ def make_result(
     }
 
 
-def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
+def measure_group(session: Session, cells: list[Cell]) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
     """Results of cells that share model, recipe and weights, as they come; those measured at cut depth come last."""
     first = cells[0]
     config = workload.read_model_config(read_config(first.model)["config"])

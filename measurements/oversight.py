@@ -31,7 +31,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def oversee(arguments: list[str], slots: list[int], limit_seconds: float | None, cell_seconds: float) -> int:
+def oversee(
+    arguments: list[str],
+    slots: list[int],
+    limit_seconds: float | None,
+    cell_seconds: float,
+    program: tuple[str, ...] = (sys.executable, "-m", "measurements"),
+) -> int:
     """Run one worker per slot (its value: which GPU) to the end. Returns the worst exit status.
 
     ``arguments``: the command line, to which each worker's own is added.
@@ -48,10 +54,10 @@ def oversee(arguments: list[str], slots: list[int], limit_seconds: float | None,
         worst, replaced = 0, 0
 
         def start(slot: int) -> None:
-            command = [sys.executable, "-m", "measurements", *arguments, "--worker", folder]
+            command = [*program, *arguments, "--worker", folder]
             command += ["--device", str(slots[slot]), "--slot", str(slot)]
             if limit_seconds is not None:
-                command += ["--limit-s", str(max(0.0, limit_seconds - (time.monotonic() - begin)))]
+                command += ["--limit-s", str(limit_seconds), "--begun", str(time.time() - (time.monotonic() - begin))]
             running[slot] = subprocess.Popen(command, env=environment)
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:

@@ -33,6 +33,8 @@ from . import workload
 from .cells import WITH_LORA, Cell
 
 VIRTUAL_TOKENS = 20
+# PEFT adapts the experts of these model types too; they are parameters, not layers, for which it knows no dropout.
+WITHOUT_DROPOUT = ("mixtral", "qwen3_moe")
 NEEDS = {  # package: methods that use it
     "bitsandbytes": ("qlora", "lora_8bit", "full_bf16_adam8bit"),
 }
@@ -117,7 +119,7 @@ def attach_method(model: Any, cell: Cell) -> Any:
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
-            lora_dropout=0.05,
+            lora_dropout=0.0 if model.config.model_type in WITHOUT_DROPOUT else 0.05,
             target_modules=targets,
             use_dora=cell.method == "dora",
             task_type="CAUSAL_LM",

@@ -55,6 +55,7 @@ def guess_bytes(cell: Cell, config: Any, layers: int | None = None) -> int:
     activation = hidden * 40 + wide * (14 if lean else 18)  # of one layer, bytes per token
     if getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None):
         activation *= 2
+        adapters += 8 * whole / full_layers if cell.lora_rank else 0  # one layer's experts with their adapters added
     if cell.gradient_checkpointing:
         layered = tokens * (2 * hidden * depth + activation * 1.5)
     else:
