@@ -62,6 +62,8 @@ def oversee(
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
             """Stop a worker that is too long at its cell, or still there long after the limit."""
+            if slot in stopped:
+                return
             mark = deaths.mark(slot)
             if mark is not None and mark.exists():
                 excused[slot] = time.monotonic()

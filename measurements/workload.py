@@ -121,7 +121,7 @@ def _random_parameter(parameter: nn.Parameter, device: torch.device) -> nn.Param
 
         value = torch.randint(-127, 128, parameter.shape, dtype=torch.int8, device=device)
         scales = torch.full((parameter.shape[0],), 0.05, dtype=torch.float32, device=device)
-        return bnb.nn.Int8Params(value, requires_grad=False, has_fp16_weights=False, SCB=scales)  # type: ignore[no-any-return]
+        return bnb.nn.Int8Params(value, requires_grad=False, has_fp16_weights=False, CB=value, SCB=scales)  # type: ignore[no-any-return]
     dtype = torch.bfloat16 if kind == "Params4bit" else parameter.dtype
     value = torch.empty(parameter.shape, dtype=dtype, device=device)
     if parameter.dim() > 1:
