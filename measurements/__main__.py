@@ -10,7 +10,7 @@ from pathlib import Path
 from . import campaign, oversight
 from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
 from .result import METHODS, RECIPES, InvalidResult, read_all
-from .summary import summarise
+from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     curves.add_argument("--cpu", action="store_true")
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
+    old = commands.add_parser("supersede", help="list results whose cell was measured again on a later date")
+    old.add_argument("--results", type=Path, default=RESULTS)
+    old.add_argument("--delete", action="store_true", help="delete them")
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
@@ -142,6 +145,12 @@ def main(arguments: list[str]) -> int:
         if options.command == "plan":
             cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
+            return 0
+        if options.command == "supersede":
+            for path in find_superseded(options.results):
+                print(path)
+                if options.delete:
+                    path.unlink()
             return 0
         found = read_all(options.results)
     except PlanError as error:

@@ -28,6 +28,7 @@ from .result import PARTS, PHASES, SCHEMA, SHAPE, STAGES, digest
 from .sharing import Turns
 
 LIBRARY_TABLES_BYTES = 1 << 20  # bitsandbytes keeps its code tables (1 KiB seen) for the life of the process
+COMPILE_TOKENS = 32
 SLOW_STEP_SECONDS = 1.0  # a step this slow is timed while it is metered: hooks cost microseconds
 
 
@@ -68,6 +69,7 @@ class Session:
         self.compute_dtype = recipes.choose_compute_dtype(device)
         self.total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         self.measured = 0
+        self.compiled: set[tuple[str, str, bool]] = set()
 
     # ------------------------------------------------------------------------------------------- models
 
@@ -154,6 +156,8 @@ class Session:
             batch = workload.make_batch(base.config.vocab_size, cell.micro_batch, cell.seq_len, self.device)
             accelerator = recipes.make_accelerator(self.device, self.compute_dtype)
             prepared, optimizer = accelerator.prepare(model, recipes.make_optimizer(model, cell.method))
+            if cell.recipe == "lean" and gauge.turns.folder is not None:
+                self._compile(accelerator, prepared, cell, base.config.vocab_size)
             hooks = PhaseHooks(model, gauge)
 
             def mark(phase: str) -> None:
@@ -202,6 +206,20 @@ class Session:
                 base.__dict__.pop("forward", None)
             else:
                 base.__dict__["forward"] = forward
+
+    def _compile(self, accelerator: Any, model: Any, cell: Cell, vocabulary: int) -> None:
+        """Have Triton compile the kernels of this model, on a few tokens and without a turn on the GPU.
+
+        It takes seconds of the processor, in which the others shall go on; the GPU works for milliseconds.
+        """
+        kind = (cell.model, cell.method, cell.gradient_checkpointing)
+        if kind in self.compiled:
+            return
+        self.compiled.add(kind)
+        batch = workload.make_batch(vocabulary, 1, COMPILE_TOKENS, self.device)
+        accelerator.backward(model(**batch).loss)
+        model.zero_grad()
+        self.gauge.release()
 
     def _search_cap(
         self, accelerator: Any, model: Any, optimizer: Any, batch: Any, reading: Reading
