@@ -19,6 +19,8 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
     runs: list[Run] = []
     problems: list[Problem] = []
     for path in sorted(folder.glob("*/*.json")):
+        if path.parent.name == "curves":  # loss curves of two recipes, no runs
+            continue
         try:
             runs.append(read_run(json.loads(path.read_text(encoding="utf-8")), f"{path.parent.name}/{path.stem}"))
         except json.JSONDecodeError as error:

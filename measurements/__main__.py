@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from . import campaign
+from . import campaign, oversight
 from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
 from .result import METHODS, RECIPES, InvalidResult, read_all
-from .summary import summarise
+from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
-REPLACE_PROCESS = 75
-MOST_REPLACED = 200
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-checkpointing", action="store_true")
     run.add_argument("--min-cap", action="store_true", help="also search the smallest allocator cap")
     run.add_argument("--limit-s", type=float, help="stop cleanly after this many seconds")
+    run.add_argument("--cell-limit-s", type=float, default=300.0, help="a cell that takes longer is stopped (300)")
     run.add_argument("--shard", help="i/n: this machine's part")
     run.add_argument("--results", type=Path, default=RESULTS)
     run.add_argument("--cpu", action="store_true", help="times only; for trying the harness with tiny models")
@@ -42,10 +39,23 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--processes", type=int, help="processes that share each GPU (default 4; 1 on a CPU)")
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
+    run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
+    run.add_argument("--slot", type=int, default=0, help=argparse.SUPPRESS)
+    curves = commands.add_parser("curves", help="compare the loss curves of stock and lean on a small model")
+    curves.add_argument("--model", metavar="HUB_ID", default="HuggingFaceTB/SmolLM2-135M")
+    curves.add_argument("--layers", type=int, default=4)
+    curves.add_argument("--methods", nargs="+", choices=METHODS, default=["lora", "full"])
+    curves.add_argument("--limit-s", type=float, help="leave out the second stock run when time is short")
+    curves.add_argument("--results", type=Path, default=RESULTS)
+    curves.add_argument("--cpu", action="store_true")
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
+    old = commands.add_parser("supersede", help="list results whose cell was measured again on a later date")
+    old.add_argument("--results", type=Path, default=RESULTS)
+    old.add_argument("--delete", action="store_true", help="delete them")
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
+    plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -82,7 +92,9 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     cells = _cells(options)
     if options.worker is None:
-        return oversee(arguments, options)
+        slots = [device for device in range(count_gpus(options)) for _ in range(count_processes(options))]
+        return oversight.oversee(arguments, slots, options.limit_s, options.cell_limit_s)
+    oversight.die_with_parent()
     import torch
 
     from . import runner
@@ -91,7 +103,23 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
         return 2
     device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
-    return runner.run(cells, options.results, device, options.limit_s, options.worker, count_processes(options))
+    limit = options.limit_s
+    if limit is not None and options.begun is not None:
+        limit = max(0.0, limit - (time.time() - options.begun))
+    processes = count_processes(options)
+    return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
+
+
+def _compare_curves(options: argparse.Namespace) -> int:
+    import torch
+
+    from . import loss_curves
+
+    if not options.cpu and not torch.cuda.is_available():
+        print("no GPU that torch can use", file=sys.stderr)
+        return 2
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)
+    return loss_curves.run(options.model, options.layers, options.methods, device, options.results, options.limit_s)
 
 
 def count_processes(options: argparse.Namespace) -> int:
@@ -107,45 +135,22 @@ def count_gpus(options: argparse.Namespace) -> int:
     return torch.cuda.device_count() or 1
 
 
-def oversee(arguments: list[str], options: argparse.Namespace) -> int:
-    """Start the workers, replace those that ask for it, and wait for all. Returns the worst exit status."""
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        slots = [device for device in range(count_gpus(options)) for _ in range(count_processes(options))]
-        running: dict[int, subprocess.Popen[bytes]] = {}
-
-        def start(slot: int) -> None:
-            command = [sys.executable, "-m", "measurements", *arguments, "--worker", folder]
-            command += ["--device", str(slots[slot])]
-            if options.limit_s is not None:
-                command += ["--limit-s", str(max(1.0, options.limit_s - (time.monotonic() - begin)))]
-            running[slot] = subprocess.Popen(command)
-
-        for slot in range(len(slots)):
-            start(slot)
-        worst, replaced = 0, 0
-        while running:
-            for slot, process in list(running.items()):
-                status = process.poll()
-                if status is None:
-                    continue
-                del running[slot]
-                if status == REPLACE_PROCESS and replaced < MOST_REPLACED:
-                    replaced += 1
-                    start(slot)
-                elif status:
-                    worst = worst or (1 if status == REPLACE_PROCESS or status < 0 else status)
-            time.sleep(0.05)
-    return worst
-
-
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "run":
             return _run(options, arguments)
+        if options.command == "curves":
+            return _compare_curves(options)
         if options.command == "plan":
-            options.out.write_text("".join(plan_line(cell) + "\n" for cell in campaign.make_plan(options.gpu)))
+            cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
+            return 0
+        if options.command == "supersede":
+            for path in find_superseded(options.results):
+                print(path)
+                if options.delete:
+                    path.unlink()
             return 0
         found = read_all(options.results)
     except PlanError as error:

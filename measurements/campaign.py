@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .breadth import make_short_plan
 from .cells import Cell
 
 HELD_OUT_MODELS = (
@@ -133,6 +134,11 @@ def make_plan(gpu: str = "h100") -> list[Cell]:
         if cell.key not in unique or cell.min_cap:  # one result answers both, if it also seeks the cap
             unique[cell.key] = cell
     return [replace(cell, holdout_kind=_hold_out(cell)) for cell in unique.values()]
+
+
+def make_short() -> list[Cell]:
+    """The cells of the short campaign, in order of priority, hold-outs marked."""
+    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in make_short_plan()]
 
 
 def _hold_out(cell: Cell) -> str | None:

@@ -7,13 +7,14 @@ below. ``python -m generator plan`` writes such a file, ``python -m measurements
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .result import METHODS, RECIPES, digest, slug
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(os.environ.get("MEASUREMENTS_CONFIGS") or Path(__file__).parent / "configs")
 WITH_LORA = ("lora", "qlora", "lora_8bit", "dora")
 WEIGHTS = {  # how the base model is kept while a method trains
     "full": "float32",

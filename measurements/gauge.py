@@ -25,8 +25,10 @@ from .sharing import Turns
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
 TIMED_SECONDS = 0.8
+ENOUGH_SECONDS = 2.0  # two steps that take so long are enough: such steps are not bound by launches
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
+MOST_TRIES = 7  # of the search for the smallest cap
 
 PEAK_TFLOPS = (  # dense bf16, TFLOP/s, from the makers' data sheets; more specific names first
     ("h200", 989.0),
@@ -237,8 +239,14 @@ class PhaseHooks:
             handle.remove()
 
 
+def _wants_more(seconds: list[float]) -> bool:
+    if len(seconds) < LEAST_TIMED_STEPS:
+        return len(seconds) < 2 or sum(seconds) < ENOUGH_SECONDS
+    return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
+
+
 def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> list[float]:
-    """Seconds of each timed step, synchronised: at least three, more while they are quick.
+    """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -247,9 +255,7 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> l
         often = gc.get_threshold()
         gc.set_threshold(often[0], often[1], 1 << 30)
         try:
-            while len(seconds) < LEAST_TIMED_STEPS or (
-                sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
-            ):
+            while _wants_more(seconds):
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()
@@ -268,14 +274,16 @@ def search_min_cap(
     Bisection between the allocated peak (below it nothing can work) and ``high``, what the allocator reserved without
     a cap, where it should work: that is tried only if nothing below does, and raised in steps of 2 % when it does not.
     The answer lies nearer to the low end (1.01 to 1.13 × allocated seen), so the first third is tried first. None when
-    even ``total`` does not do.
+    even ``total`` does not do. After ``MOST_TRIES`` attempts it stops at the distance it has reached.
     """
+    tries = 0
 
     def works(cap: int) -> bool:
+        nonlocal tries
+        tries += 1
         gauge.set_cap(cap)
         try:
-            with gauge.together():
-                run()
+            run()
             return True
         except torch.OutOfMemoryError:
             return False
@@ -285,7 +293,7 @@ def search_min_cap(
 
     failed, shown = low, False
     while True:
-        while high - failed > resolution:
+        while high - failed > resolution and tries < MOST_TRIES:
             middle = failed + (high - failed) // 3
             if works(middle):
                 high, shown = middle, True
@@ -293,6 +301,6 @@ def search_min_cap(
                 failed = middle
         if shown or works(high):
             return high, high - failed
-        if high >= total:
+        if high >= total or tries >= 2 * MOST_TRIES:
             return None
         failed, high = high, min(total, round(high * 1.02))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,11 +28,19 @@ from .result import PARTS, PHASES, SCHEMA, SHAPE, STAGES, digest
 from .sharing import Turns
 
 LIBRARY_TABLES_BYTES = 1 << 20  # bitsandbytes keeps its code tables (1 KiB seen) for the life of the process
+COMPILE_TOKENS = 32
 SLOW_STEP_SECONDS = 1.0  # a step this slow is timed while it is metered: hooks cost microseconds
 
 
 class NotClean(RuntimeError):
-    """Memory did not return to where it was, or the GPU reported an error: the process must be replaced."""
+    """Memory did not return to where it was, or the GPU reported an error: the process must be replaced.
+
+    ``blamed``: the cell at hand has no result because of it.
+    """
+
+    def __init__(self, reason: str, blamed: bool = True) -> None:
+        super().__init__(reason)
+        self.blamed = blamed
 
 
 @dataclass
@@ -44,6 +52,7 @@ class Outcome:
     reading: Reading | None = None
     min_cap: tuple[int, int] | None = None
     wall_seconds: float = 0.0
+    unclean: str | None = None  # what this cell left behind; its own figures are sound, as it began clean
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
 
@@ -60,6 +69,7 @@ class Session:
         self.compute_dtype = recipes.choose_compute_dtype(device)
         self.total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         self.measured = 0
+        self.compiled: set[tuple[str, str, bool]] = set()
 
     # ------------------------------------------------------------------------------------------- models
 
@@ -68,9 +78,10 @@ class Session:
         """The base model of a cell, with (allocated, load peak). Leaves the device empty, or raises NotClean."""
         config = workload.read_model_config(read_config(cell.model)["config"], layers)
         before = self.gauge.release()
+        model = workload.describe_weights(config, cell.weights, self.device, self.compute_dtype)
         with self.gauge.together():
             self.gauge.start()
-            model = workload.build_model(config, cell.weights, self.device, self.compute_dtype)
+            workload.materialise(model, self.device)
             self.gauge.mark("load")
         try:
             with ExitStack() as stack:
@@ -82,9 +93,12 @@ class Session:
         finally:
             del model
             prepared = None
-            after = self.gauge.release()
+            try:
+                after = self.gauge.release()
+            except Exception as error:  # after a CUDA error every call fails
+                raise NotClean(f"{type(error).__name__}: {error}".splitlines()[0][:300]) from error
             if before is not None and after is not None and after - before > LIBRARY_TABLES_BYTES:
-                raise NotClean(f"{after - before} bytes stay allocated after {cell.model} was released")
+                raise NotClean(f"{after - before} bytes stay allocated after {cell.model} was released", blamed=False)
 
     def measure_on(self, model: Any, allocated: int | None, load_peak: int | None, cell: Cell) -> Outcome:
         """Measure one cell on its base model; the base is left as it was, or NotClean is raised."""
@@ -108,7 +122,7 @@ class Session:
         after = self.gauge.release()
         # bitsandbytes frees a few KiB of a quantised base at its first use: less than before is clean too.
         if after is not None and allocated is not None and after - allocated > LIBRARY_TABLES_BYTES:
-            raise NotClean(f"{after - allocated} bytes stay allocated after {cell}")
+            outcome.unclean = f"{after - allocated} bytes stay allocated after {cell}"
         outcome.wall_seconds = time.perf_counter() - begin
         spent |= {"release": time.perf_counter() - released, "waiting": self.gauge.turns.waited - waited}
         outcome.spent = spent
@@ -142,6 +156,8 @@ class Session:
             batch = workload.make_batch(base.config.vocab_size, cell.micro_batch, cell.seq_len, self.device)
             accelerator = recipes.make_accelerator(self.device, self.compute_dtype)
             prepared, optimizer = accelerator.prepare(model, recipes.make_optimizer(model, cell.method))
+            if cell.recipe == "lean" and gauge.turns.folder is not None:
+                self._compile(accelerator, prepared, cell, base.config.vocab_size)
             hooks = PhaseHooks(model, gauge)
 
             def mark(phase: str) -> None:
@@ -191,6 +207,20 @@ class Session:
             else:
                 base.__dict__["forward"] = forward
 
+    def _compile(self, accelerator: Any, model: Any, cell: Cell, vocabulary: int) -> None:
+        """Have Triton compile the kernels of this model, on a few tokens and without a turn on the GPU.
+
+        It takes seconds of the processor, in which the others shall go on; the GPU works for milliseconds.
+        """
+        kind = (cell.model, cell.method, cell.gradient_checkpointing)
+        if kind in self.compiled:
+            return
+        self.compiled.add(kind)
+        batch = workload.make_batch(vocabulary, 1, COMPILE_TOKENS, self.device)
+        accelerator.backward(model(**batch).loss)
+        model.zero_grad()
+        self.gauge.release()
+
     def _search_cap(
         self, accelerator: Any, model: Any, optimizer: Any, batch: Any, reading: Reading
     ) -> tuple[int, int] | None:
@@ -202,8 +232,8 @@ class Session:
         def run() -> None:
             try:
                 for _ in range(WARM_UP_STEPS):
-                    recipes.train_step(accelerator, model, optimizer, batch)
-                self.gauge.synchronize()
+                    with self.gauge.together():
+                        recipes.train_step(accelerator, model, optimizer, batch)
             finally:
                 state.clear()
                 model.zero_grad()
@@ -298,8 +328,7 @@ def make_result(
             memory["process_bytes"] = reading.reserved + reading.context
             memory["context_bytes"] = reading.context
         memory["load_peak_bytes"] = reading.load_peak
-    elif outcome.status == "oom":
-        memory["cap_bytes"] = session.gauge.cap
+    memory["cap_bytes"] = session.gauge.cap
     if reading is not None:
         if outcome.min_cap is not None:
             memory["min_cap_bytes"], memory["min_cap_resolution_bytes"] = outcome.min_cap
@@ -362,7 +391,7 @@ def make_result(
     }
 
 
-def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
+def measure_group(session: Session, cells: list[Cell]) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
     """Results of cells that share model, recipe and weights, as they come; those measured at cut depth come last."""
     first = cells[0]
     config = workload.read_model_config(read_config(first.model)["config"])
@@ -382,6 +411,8 @@ def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, d
                         outcome = session.measure_on(model, allocated, load_peak, cell)
                         seconds = outcome.reading.seconds if outcome.reading else None
                         yield cell, finish(cell, outcome, outcome.reading, seconds)
+                        if outcome.unclean:
+                            raise NotClean(outcome.unclean, blamed=False)
                 finally:
                     model = None  # this frame must not keep the model alive while its release is checked
         except torch.OutOfMemoryError:
@@ -400,6 +431,8 @@ def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, d
                         outcome = session.measure_on(model, allocated, load_peak, cell)
                         if depth == depths[0]:
                             low[cell.key] = outcome
+                            if outcome.unclean:
+                                raise NotClean(outcome.unclean)
                             continue
                         outcome.wall_seconds += low[cell.key].wall_seconds
                         a, b = low[cell.key].reading, outcome.reading
@@ -413,5 +446,7 @@ def measure_group(session: Session, cells: list[Cell]) -> Iterator[tuple[Cell, d
                             yield cell, finish(cell, outcome, None, None)
                         else:
                             yield cell, finish(cell, outcome, reading, seconds)
+                        if outcome.unclean:
+                            raise NotClean(outcome.unclean, blamed=False)
                 finally:
                     model = None

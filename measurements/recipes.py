@@ -33,6 +33,8 @@ from . import workload
 from .cells import WITH_LORA, Cell
 
 VIRTUAL_TOKENS = 20
+# PEFT adapts the experts of these model types too; they are parameters, not layers, for which it knows no dropout.
+WITHOUT_DROPOUT = ("mixtral", "qwen3_moe")
 NEEDS = {  # package: methods that use it
     "bitsandbytes": ("qlora", "lora_8bit", "full_bf16_adam8bit"),
 }
@@ -43,7 +45,7 @@ def hash_recipes() -> str:
 
     Comments, docstrings and layout do not count.
     """
-    built: tuple[Any, ...] = (workload.build_model, workload.quantization_config, workload.make_batch)
+    built: tuple[Any, ...] = (workload.describe_weights, workload.quantization_config, workload.make_batch)
     trained: tuple[Any, ...] = (prepared_base, attach_method, make_optimizer, make_accelerator, train_step)
     digest = hashlib.sha256()
     for function in built + trained:
@@ -89,14 +91,17 @@ def prepared_base(model: Any, recipe: str, weights: str) -> Iterator[Any]:
         return
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
-    # Liger also replaces names in the modeling module (rotary embedding): put them back for the next model.
+    # Liger also replaces names in the modeling module (rotary embedding) and, where it has no fused loss (Granite),
+    # PyTorch's own cross_entropy: put them back for the next model.
     module = sys.modules[type(model).__module__]
     names = dict(vars(module))
+    cross_entropy = torch.nn.functional.cross_entropy
     try:
         _apply_liger_kernel_to_instance(model=model)
         yield model
     finally:
         vars(module).update(names)
+        torch.nn.functional.cross_entropy = cross_entropy
 
 
 def attach_method(model: Any, cell: Cell) -> Any:
@@ -114,7 +119,7 @@ def attach_method(model: Any, cell: Cell) -> Any:
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
-            lora_dropout=0.05,
+            lora_dropout=0.0 if model.config.model_type in WITHOUT_DROPOUT else 0.05,
             target_modules=targets,
             use_dora=cell.method == "dora",
             task_type="CAUSAL_LM",

@@ -25,6 +25,7 @@ PHASES = ("forward", "loss", "backward", "step")
 STAGES = ("attach", "warm_up", "timed", "min_cap", "release", "waiting")
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
 
+CURVES = "curves"  # folder of loss curves among those of GPUs
 OPTIONAL = ("environment.processes", "environment.spent_seconds")  # absent from results of 2026-11-24, first runs
 
 _SIZE = "size?"  # a whole number of bytes, 0 or more, or null
@@ -204,6 +205,11 @@ def _shape_errors(shape: dict[str, Any], data: Any, path: str) -> list[str]:
     return found
 
 
+def find_shape_errors(shape: dict[str, Any], data: Any) -> list[str]:
+    """Fields of ``data`` that are missing, unknown or not of the kind that ``shape`` asks for."""
+    return _shape_errors(shape, data, "")
+
+
 def _sense_errors(data: dict[str, Any]) -> list[str]:
     """Contradictions between fields that each have the right shape."""
     found = []
@@ -296,6 +302,8 @@ def read_all(results: Path) -> list[dict[str, Any]]:
     """Every result below ``results``, in file order. Raises InvalidResult naming each bad file."""
     found, reasons = [], []
     for path in sorted(results.glob("*/*.json")):
+        if path.parent.name == CURVES:
+            continue
         try:
             found.append(read(path))
         except InvalidResult as error:

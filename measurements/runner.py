@@ -6,21 +6,24 @@ import gc
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import measure, recipes, workload
-from .cells import Cell, PlanError, cell_of_result, read_config
+from .cells import Cell, cell_of_result, read_config
 from .environment import describe_environment
 from .result import InvalidResult, digest, read, slug, write
-from .sharing import CONTEXT_BYTES, Claims, Tickets, Turns
+from .sharing import CONTEXT_BYTES, Claims, Deaths, Tickets, Turns
 from .size import guess_bytes
 
 RESULTS = Path(__file__).parent / "results"
+PATIENCE_SECONDS = 15.0  # a group that does not fit beside others is passed over so long
 REPLACE_PROCESS = 75  # exit status: start me again, I am not clean
 
 
@@ -63,7 +66,7 @@ def drop_impossible(cells: list[Cell], device: torch.device) -> list[Cell]:
     said: set[str] = set()
     possible = []
     for cell in cells:
-        model_type = workload.read_model_config(read_config(cell.model)["config"]).model_type
+        model_type = _shape(cell.model).model_type
         obstacle = recipes.find_obstacle(cell, model_type, dtype)
         if cell.gpu_count > 1:
             obstacle = "cells of several GPUs cannot be measured yet; they are skipped"
@@ -82,108 +85,205 @@ def run(
     limit_seconds: float | None = None,
     shared: Path | None = None,
     processes: int = 1,
+    slot: int = 0,
 ) -> int:
     """Measure what is open. Returns an exit status: 0, or REPLACE_PROCESS when a fresh process must go on.
 
-    ``shared``: the folder through which the ``processes`` of this campaign that use the same GPU agree. A cell that
-    runs out of its share of the memory is measured again with all of it.
+    ``shared``: the folder through which the workers of this campaign agree; ``processes`` of them use the same GPU and
+    this one is number ``slot`` of all. A cell that runs out of its share of the memory gets a larger one.
     """
-    begin = time.monotonic()
     gpu_id = describe_environment(device)["gpu_id"]
     waiting = drop_impossible(select_open(cells, find_done(results, gpu_id)), device)
     print(f"{len(waiting)} of {len(cells)} cells to measure on {gpu_id}", file=sys.stderr)
     gpu_folder = None if shared is None or processes == 1 else shared / f"gpu{device.index or 0}"
     if gpu_folder is not None:
         gpu_folder.mkdir(exist_ok=True)
-    session = measure.Session(device, Turns(gpu_folder), processes)
-    total = None if session.total is None else session.total - processes * CONTEXT_BYTES
-    tickets, claims = Tickets(total, gpu_folder), Claims(shared)
-    needs = _Needs()
+    deaths = Deaths(shared, slot)
+    session = measure.Session(device, Turns(gpu_folder, deaths.mark(slot)), processes)
     gc.collect()
     gc.freeze()  # what is alive now stays: no later pass over the heap has to look at it
+    return _Queue(session, waiting, results, gpu_id, _Clock(limit_seconds, shared is not None), shared, deaths).work()
 
-    parent = os.getppid()
 
-    def out_of_time() -> bool:
-        if shared is not None and os.getppid() != parent:
-            return True  # whoever started the workers was killed
-        if limit_seconds is None or time.monotonic() - begin <= limit_seconds:
+class _Clock:
+    """Whether to go on: until the limit, and while whoever started this worker is alive."""
+
+    def __init__(self, limit_seconds: float | None, overseen: bool) -> None:
+        self.begin, self.limit = time.monotonic(), limit_seconds
+        self.parent = os.getppid() if overseen else None
+        self.said = False
+
+    def is_over(self) -> bool:
+        if self.parent is not None and os.getppid() != self.parent:
+            return True
+        if self.limit is None or time.monotonic() - self.begin <= self.limit:
             return False
-        print(f"stopped at the limit of {limit_seconds:.0f} s; the same command goes on", file=sys.stderr)
+        if not self.said:
+            print(f"stopped at the limit of {self.limit:.0f} s; the same command goes on", file=sys.stderr)
+        self.said = True
         return True
 
-    def heavy(cell: Cell) -> bool:
-        return gpu_folder is not None and total is not None and needs.guess(cell) > total / 3
 
-    for group in group_cells(waiting, heavy):
-        if out_of_time():
-            return 0
-        name = digest([group[0].model, group[0].recipe, group[0].weights, heavy(group[0])])[:16]
-        with claims.claim(name) as mine:
-            if not mine:
-                continue
-            if shared is not None:
-                group = select_open(group, find_done(results, gpu_id, group[0].model))
-            share: int | None = max((needs.guess(cell) for cell in group), default=0) if gpu_folder else None
-            while group:
-                again: list[Cell] = []
-                left = {cell.key: cell for cell in group}
-                try:
-                    with tickets.take(share) as ticket:
-                        session.gauge.cap = ticket if gpu_folder else None
-                        session.gauge.set_cap(None)
-                        for cell, data in measure.measure_group(session, group):
-                            left.pop(cell.key, None)
-                            if data["status"] == "oom" and ticket is not None and total and ticket < total:
-                                again.append(cell)
-                            else:
-                                write(data, results)
-                                _tell(cell, data, claims.count(), len(waiting), time.monotonic() - begin)
-                            if out_of_time():
-                                return 0
-                except measure.NotClean as error:
-                    print(f"replacing the process: {error}", file=sys.stderr)
-                    _give_up_on_first(session, list(left.values()), str(error), results)
-                    return REPLACE_PROCESS
-                except (PlanError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
-                    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                    print(f"failed: {group[0]}: {reason}", file=sys.stderr)
-                    _give_up_on_first(session, list(left.values()), reason, results, every=True)
-                    if session.gauge.release():
-                        return REPLACE_PROCESS
-                group, share = again, None
-    return 0
+class _Queue:
+    """The groups of cells that are open, from which every worker takes the first that is free and fits beside others.
 
+    A group that does not fit is passed over, but no longer than PATIENCE_SECONDS: then this worker waits for it, and
+    nobody else gets memory before.
+    """
 
-class _Needs:
-    """Guesses of what cells need; a model is described once."""
+    def __init__(
+        self,
+        session: measure.Session,
+        waiting: list[Cell],
+        results: Path,
+        gpu_id: str,
+        clock: _Clock,
+        shared: Path | None,
+        deaths: Deaths,
+    ) -> None:
+        self.session, self.results, self.gpu_id, self.clock = session, results, gpu_id, clock
+        self.shared, self.deaths, self.claims = shared, deaths, Claims(shared)
+        self.claims.announce(len(waiting))
+        folder = session.gauge.turns.folder
+        self.total = None
+        if folder is not None and session.total is not None:
+            self.total = session.total - session.processes * CONTEXT_BYTES
+        self.tickets = Tickets(self.total, folder)
+        self.passed_over: dict[str, float] = {}  # since when
+        self.groups = {
+            digest([group[0].model, group[0].recipe, group[0].weights, self._is_heavy(group[0])])[:16]: group
+            for group in group_cells(waiting, self._is_heavy)
+        }
 
-    def __init__(self) -> None:
-        self.models: dict[str, tuple[Any, int]] = {}
+    def _is_heavy(self, cell: Cell) -> bool:
+        return self.total is not None and guess_need(cell) > self.total / 3
 
-    def guess(self, cell: Cell) -> int:
-        if cell.model not in self.models:
+    def work(self) -> int:
+        """Until nothing is open or time is over. Returns an exit status."""
+        while self.groups and not self.clock.is_over():
+            progress = False
+            for name in list(self.groups):
+                if self.clock.is_over():
+                    return 0
+                with self.claims.claim(name) as mine:
+                    if not mine:
+                        continue
+                    group = self._still_open(self.groups[name])
+                    if group:
+                        try:
+                            left = self._measure(name, group)
+                        except measure.NotClean as error:
+                            print(f"replacing the process: {error}", file=sys.stderr)
+                            return REPLACE_PROCESS
+                        if left is None:
+                            continue
+                        progress = True
+                    if not self.clock.is_over():
+                        del self.groups[name]
+                if progress:
+                    break  # whatever was passed over before may fit now
+            if not progress:
+                time.sleep(0.1)
+        return 0
+
+    def _still_open(self, group: list[Cell]) -> list[Cell]:
+        if self.shared is None:
+            return group
+        condemned = self.deaths.condemned()
+        found = []
+        for cell in select_open(group, find_done(self.results, self.gpu_id, group[0].model)):
+            if cell.key in condemned:
+                self._fail([cell], condemned[cell.key])
+            else:
+                found.append(cell)
+        return found
+
+    def _measure(self, name: str, group: list[Cell]) -> bool | None:
+        """True when the group was worked through, as far as time allowed; None when it does not fit now."""
+        share = max(guess_need(cell) for cell in group) if self.total is not None else 0
+
+        def patience() -> bool:
+            since = self.passed_over.setdefault(name, time.monotonic())
+            return time.monotonic() - since > PATIENCE_SECONDS and not self.clock.is_over()
+
+        while group and not self.clock.is_over():
+            with self.tickets.take(share, patience) as ticket:
+                if ticket is None and self.total is not None:
+                    return None
+                self.passed_over.pop(name, None)
+                group = self._measure_in(ticket, group)
+            share *= 2  # for those that ran out of their share
+        return True
+
+    def _measure_in(self, ticket: int | None, group: list[Cell]) -> list[Cell]:
+        """Measures a group in its share of the memory; returns the cells that want a larger one. Raises NotClean."""
+        gauge, again = self.session.gauge, []
+        gauge.cap = ticket if self.total is not None else None
+        gauge.set_cap(None)
+        left = {cell.key: cell for cell in group}
+        self.deaths.begin(group[0].key)
+        try:
+            with closing(measure.measure_group(self.session, group)) as found:
+                for cell, data in found:
+                    left.pop(cell.key, None)
+                    if data["status"] == "oom" and ticket and self.total and ticket < self.total:
+                        again.append(cell)
+                    else:
+                        write(data, self.results)
+                        _tell(cell, data, self.claims)
+                    if self.clock.is_over():
+                        return []
+                    if left:
+                        self.deaths.begin(next(iter(left)))
+        except measure.NotClean as error:
+            if error.blamed and left:
+                self._fail(list(left.values())[:1], str(error))
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            print(f"failed: {group[0]}: {reason}", file=sys.stderr)
+            self._fail(list(left.values()), reason)
+            traceback.clear_frames(error.__traceback__)  # they hold the model
+            if not self._is_clean():
+                raise measure.NotClean(f"memory stays allocated after {group[0]}", blamed=False) from error
+        finally:
+            self.deaths.end()
+        return again
+
+    def _is_clean(self) -> bool:
+        try:
+            return (self.session.gauge.release() or 0) <= measure.LIBRARY_TABLES_BYTES
+        except Exception:  # after a CUDA error every call fails
+            return False
+
+    def _fail(self, cells: list[Cell], reason: str) -> None:
+        """Write down that cells failed, so that the next process goes on behind them."""
+        for cell in cells:
             config = workload.read_model_config(read_config(cell.model)["config"])
-            self.models[cell.model] = config, workload.count_parameters(config)["total"]
-        return guess_bytes(cell, *self.models[cell.model])
+            outcome = measure.Outcome("failed", reason)
+            data = measure.make_result(self.session, cell, outcome, config, None, None, None)
+            write(data, self.results)
+            _tell(cell, data, self.claims)
 
 
-def _tell(cell: Cell, data: dict[str, Any], done: int, every: int, spent: float) -> None:
+@cache
+def _shape(model: str) -> Any:
+    return workload.read_model_config(read_config(model)["config"])
+
+
+def guess_need(cell: Cell) -> int:
+    """Bytes to reserve for a cell."""
+    return guess_bytes(cell, _shape(cell.model))
+
+
+def _tell(cell: Cell, data: dict[str, Any], claims: Claims) -> None:
     """One line of progress: how far, how long still, what came out and where the time went."""
-    rest = max(0, every - done) * spent / done
+    done, spent = claims.count()
+    rest = max(0, claims.cells - done) * spent / done
     peak = data["memory"]["peak_allocated_bytes"]
     size = f"{peak / 2**30:6.2f} GiB" if peak else data["reason"] or "-"
     stages = " ".join(f"{stage} {took:.1f}" for stage, took in data["environment"]["spent_seconds"].items() if took)
     print(
-        f"[{done}/{every}] {spent:5.0f} s, {rest:4.0f} s to go: {cell}: {data['status']} {size} ({stages})", flush=True
+        f"[{done}/{claims.cells}] {spent:5.0f} s, {rest:4.0f} s to go: {cell}: {data['status']} {size} ({stages})",
+        flush=True,
     )
-
-
-def _give_up_on_first(
-    session: measure.Session, cells: list[Cell], reason: str, results: Path, every: bool = False
-) -> None:
-    """Write down that the cell at hand failed, so that the next process goes on behind it."""
-    for cell in cells if every else cells[:1]:
-        config = workload.read_model_config(read_config(cell.model)["config"])
-        outcome = measure.Outcome("failed", reason)
-        write(measure.make_result(session, replace(cell), outcome, config, None, None, None), results)

@@ -2,34 +2,33 @@
 
 Most of the time of a cell is the processor's (describing the model, attaching adapters, launching kernels), so one
 process leaves a GPU mostly idle. The allocator's figures are those of one process and need no care. Time needs it:
-steps are timed while no other process touches the GPU (``Turns``). Memory is handed out first come, first served
-(``Tickets``), so no process runs out because of another. All of it is files under ``flock``, which the kernel releases
-when a process dies; a kill leaves nothing to repair.
+steps are timed while no other process touches the GPU (``Turns``). Memory is handed out by size (``Tickets``), so no
+process runs out because of another. All of it is files under ``flock``, which the kernel releases when a process dies;
+a kill leaves nothing to repair. What a process was at when it died is in its ``Deaths``.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 CONTEXT_BYTES = 1 << 30  # left for the CUDA context and the kernels of each process (0.7 to 0.8 GiB seen on an H100)
 POLL_SECONDS = 0.02
 
 
-@contextmanager
-def _held(path: Path, kind: int) -> Iterator[bool]:
-    """A file lock for the duration; False when ``kind`` asks not to wait and another process holds it."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, kind)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+def _lock_now(file: IO[Any]) -> bool:
+    """Whether the lock of the file is ours, without waiting; it is released when the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Turns:
@@ -38,8 +37,9 @@ class Turns:
     Whoever waits holds the gate, so that one who wants to be alone is not passed by those who come later.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, mark: Path | None = None) -> None:
         self.folder = folder
+        self.mark = mark  # a file that is there while this process waits, for who watches it
         self.waited = 0.0  # seconds spent waiting for others, ever
 
     @contextmanager
@@ -49,8 +49,13 @@ class Turns:
             return
         begin = time.perf_counter()
         with (self.folder / "room").open("a") as room:
-            with _held(self.folder / "gate", fcntl.LOCK_EX):
+            with (self.folder / "gate").open("a") as gate:
+                if self.mark is not None:
+                    self.mark.touch()
+                fcntl.flock(gate, fcntl.LOCK_EX)
                 fcntl.flock(room, kind)
+                if self.mark is not None:
+                    self.mark.unlink(missing_ok=True)
             self.waited += time.perf_counter() - begin
             yield
 
@@ -64,51 +69,83 @@ class Turns:
 
 
 class Tickets:
-    """Hands out ``total`` bytes of a GPU to the processes that share it, first come, first served."""
+    """Hands out ``total`` bytes of a GPU to the processes that share it.
+
+    A ticket is a file that its owner keeps locked: one whose lock can be had belongs to nobody any more.
+    """
 
     def __init__(self, total: int | None, folder: Path | None = None) -> None:
         self.total, self.folder = total, folder
 
     @contextmanager
-    def take(self, size: int | None) -> Iterator[int | None]:
-        """Waits until ``size`` bytes (None: all) are free, and yields how many they are; None when nobody counts.
+    def take(self, size: int, patience: Callable[[], bool] = lambda: True) -> Iterator[int | None]:
+        """Yields how many bytes are this process's (at least ``size``, or all there are); None: it got none.
 
-        Take one at a time: whoever waits while holding another could wait for ever.
+        ``patience`` is asked again and again while others hold too much: False gives up. Whoever waits keeps the window
+        shut, so that memory which becomes free is not taken by those who come later. Take one at a time: whoever waits
+        while holding another could wait for ever.
         """
         if self.folder is None or self.total is None:
             yield self.total
             return
-        size = self.total if size is None else min(size, self.total)
-        mine = self.folder / f"{os.getpid()}.ticket"
-        with _held(self.folder / "window", fcntl.LOCK_EX):
-            while self._taken() + size > self.total:
-                time.sleep(POLL_SECONDS)
-            mine.write_text(str(size))
+        size = min(size, self.total)
+        ticket = self._queue(self.folder, size, patience)
+        if ticket is None:
+            yield None
+            return
         try:
             yield size
         finally:
-            mine.unlink(missing_ok=True)
+            Path(ticket.name).unlink(missing_ok=True)
+            ticket.close()
+
+    def _queue(self, folder: Path, size: int, patience: Callable[[], bool]) -> IO[str] | None:
+        """The ticket, locked, or None when patience ended."""
+        assert self.total is not None
+        with (folder / "window").open("a") as window:
+            while not _lock_now(window) or self._taken() + size > self.total:
+                if not patience():
+                    return None
+                time.sleep(POLL_SECONDS)
+            ticket = (folder / f"{os.getpid()}.ticket").open("w+")
+            fcntl.flock(ticket, fcntl.LOCK_EX)
+            ticket.write(str(size))
+            ticket.flush()
+            return ticket
 
     def _taken(self) -> int:
         assert self.folder is not None
         taken = 0
         for path in self.folder.glob("*.ticket"):
-            try:
-                os.kill(int(path.stem), 0)
-            except ProcessLookupError:  # its owner was killed
-                path.unlink(missing_ok=True)
-                continue
-            with suppress(FileNotFoundError, ValueError):
-                taken += int(path.read_text())
+            with suppress(FileNotFoundError, ValueError), path.open("r+") as file:
+                if _lock_now(file):
+                    path.unlink(missing_ok=True)  # its owner was killed
+                else:
+                    taken += int(file.read())
         return taken
 
 
 class Claims:
-    """Which group of cells a process works on, so that no other takes it, and how much all of them have done."""
+    """Which group of cells a process works on, so that no other takes it, and how far all of them are."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.own = 0
+        self.cells, self.begun = 0, time.time()
+
+    def announce(self, cells: int) -> None:
+        """So many cells are to be done. What the first process of the campaign says holds for all."""
+        self.cells = cells
+        if self.folder is None:
+            return
+        path = self.folder / "campaign"
+        part = self.folder / f"campaign.{os.getpid()}"
+        part.write_text(f"{cells} {self.begun}")
+        with suppress(FileExistsError):
+            os.link(part, path)
+        part.unlink()
+        number, begun = path.read_text().split()
+        self.cells, self.begun = int(number), float(begun)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -116,14 +153,79 @@ class Claims:
         if self.folder is None:
             yield True
             return
-        with _held(self.folder / f"{name}.claim", fcntl.LOCK_EX | fcntl.LOCK_NB) as mine:
-            yield mine
+        with (self.folder / f"{name}.claim").open("a") as file:
+            yield _lock_now(file)
 
-    def count(self) -> int:
-        """One more is done; returns how many all processes have done."""
+    def count(self) -> tuple[int, float]:
+        """One more is done; returns how many all processes have done, and the seconds since the first began."""
         self.own += 1
+        spent = time.time() - self.begun
         if self.folder is None:
-            return self.own
+            return self.own, spent
         with (self.folder / "done").open("ab", buffering=0) as file:
             file.write(b".")
-            return os.fstat(file.fileno()).st_size
+            return os.fstat(file.fileno()).st_size, spent
+
+
+class Deaths:
+    """What each worker is at, so that a cell that kills its process, or never ends, is found and left out.
+
+    A worker notes the cell it begins; who watches it writes down the note of one that died. A cell that two processes
+    died of, or that had to be stopped, is condemned: whoever comes to it records a failure instead of measuring it.
+    """
+
+    TRIES = 2
+
+    def __init__(self, folder: Path | None, slot: int = 0) -> None:
+        self.folder, self.slot = folder, slot
+
+    def _note(self, slot: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{slot}.note"
+
+    def mark(self, slot: int) -> Path | None:
+        """The file that is there while the worker waits for its turn on the GPU."""
+        return None if self.folder is None else self.folder / f"{slot}.waiting"
+
+    def begin(self, key: str) -> None:
+        """This worker begins the cell with this key; the next call says that it ended."""
+        if self.folder is not None:
+            note = self._note(self.slot)
+            part = note.with_suffix(".part")
+            part.write_text(json.dumps({"key": key, "since": time.time()}))
+            part.replace(note)
+
+    def end(self) -> None:
+        """This worker is between cells."""
+        if self.folder is not None:
+            self._note(self.slot).unlink(missing_ok=True)
+
+    def seconds_at_it(self, slot: int) -> float:
+        """How long a worker has been at its cell; 0 between cells."""
+        with suppress(FileNotFoundError, ValueError):
+            return max(0.0, time.time() - float(json.loads(self._note(slot).read_text())["since"]))
+        return 0.0
+
+    def bury(self, slot: int, reason: str, stopped: bool) -> None:
+        """Worker ``slot`` died: write down of which cell, if it was at one. ``stopped``: it would not end."""
+        assert self.folder is not None
+        with suppress(FileNotFoundError, ValueError):
+            key = json.loads(self._note(slot).read_text())["key"]
+            with (self.folder / "deaths").open("a") as file:
+                file.write(json.dumps({"key": key, "reason": reason, "stopped": stopped}) + "\n")
+        self._note(slot).unlink(missing_ok=True)
+        (self.folder / f"{slot}.waiting").unlink(missing_ok=True)
+
+    def condemned(self) -> dict[str, str]:
+        """Key and reason of every cell that is not to be tried again in this campaign."""
+        if self.folder is None or not (self.folder / "deaths").exists():
+            return {}
+        deaths: dict[str, list[dict[str, Any]]] = {}
+        for line in (self.folder / "deaths").read_text().splitlines():
+            death = json.loads(line)
+            deaths.setdefault(death["key"], []).append(death)
+        return {
+            key: found[-1]["reason"]
+            for key, found in deaths.items()
+            if len(found) >= self.TRIES or any(death["stopped"] for death in found)
+        }

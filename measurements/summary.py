@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from .cells import cell_of_result
-from .result import digest
+from .result import digest, name, read_all
+
+
+def find_superseded(results: Path) -> list[Path]:
+    """Files whose cell was measured again on a later date on the same kind of GPU, so that they say nothing any more.
+
+    Raises InvalidResult when a file is broken.
+    """
+    files: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+    for data in read_all(results):
+        gpu_id = data["environment"]["gpu_id"]
+        path = results / gpu_id / name(data)
+        files.setdefault((gpu_id, cell_of_result(data).key), []).append((data["environment"]["date"], path))
+    return sorted(path for found in files.values() for date, path in found if date < max(found)[0])
 
 
 def summarise(results: list[dict[str, Any]]) -> str:
@@ -30,7 +44,7 @@ def summarise(results: list[dict[str, Any]]) -> str:
 def _repeat_lines(results: list[dict[str, Any]]) -> list[str]:
     pairs: dict[str, list[dict[str, Any]]] = {}
     for data in results:
-        if data["status"] == "ok":
+        if data["status"] == "ok" and not data["depth"]["extrapolated"]:
             knobs = cell_of_result(data).knobs() | {"repeat": 0, "gpu": data["environment"]["gpu_id"]}
             pairs.setdefault(digest(knobs), []).append(data)
     lines = []

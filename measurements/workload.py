@@ -17,6 +17,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from .cells import PlanError
+from .size import read_head_widths
 
 
 def _layer_lists(config: Any, layers: int) -> list[str]:
@@ -72,11 +73,9 @@ def quantization_config(weights: str) -> BitsAndBytesConfig | None:
     return None
 
 
-def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A model with random weights on ``device``; ``weights`` is float32, bfloat16, nf4 or int8."""
-    if weights == "float32":
-        dtype = torch.float32
-    model = describe_model(config, dtype)
+def describe_weights(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """The model without memory for its parameters, its linear layers of the kind that ``weights`` asks for."""
+    model = describe_model(config, torch.float32 if weights == "float32" else dtype)
     quantization = quantization_config(weights)
     if quantization is not None:
         from transformers.integrations import replace_with_bnb_linear
@@ -89,11 +88,17 @@ def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dt
         model.quantization_method = quantization.quant_method
         model.config.quantization_config = quantization
         model.hf_device_map = {"": device.index or 0 if device.type == "cuda" else device.type}
-    _materialise(model, device)
     return model
 
 
-def _materialise(model: nn.Module, device: torch.device) -> None:
+def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """A model with random weights on ``device``; ``weights`` is float32, bfloat16, nf4 or int8."""
+    model = describe_weights(config, weights, device, dtype)
+    materialise(model, device)
+    return model
+
+
+def materialise(model: nn.Module, device: torch.device) -> None:
     """Put every parameter and buffer on ``device``, parameters with random values, tied ones once."""
     placed: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -116,7 +121,7 @@ def _random_parameter(parameter: nn.Parameter, device: torch.device) -> nn.Param
 
         value = torch.randint(-127, 128, parameter.shape, dtype=torch.int8, device=device)
         scales = torch.full((parameter.shape[0],), 0.05, dtype=torch.float32, device=device)
-        return bnb.nn.Int8Params(value, requires_grad=False, has_fp16_weights=False, SCB=scales)  # type: ignore[no-any-return]
+        return bnb.nn.Int8Params(value, requires_grad=False, has_fp16_weights=False, CB=value, SCB=scales)  # type: ignore[no-any-return]
     dtype = torch.bfloat16 if kind == "Params4bit" else parameter.dtype
     value = torch.empty(parameter.shape, dtype=dtype, device=device)
     if parameter.dim() > 1:
@@ -166,6 +171,10 @@ def count_parameters(config: Any) -> dict[str, int]:
     return {"total": total, "active": active, "matmul": matmul}
 
 
+def _words(widths: list[int]) -> str:
+    return " or ".join(str(width) for width in sorted(set(widths)))
+
+
 def count_step_flops(
     config: Any, counts: dict[str, int], trainable: int, full: bool, micro_batch: int, seq_len: int
 ) -> tuple[float, str]:
@@ -178,11 +187,11 @@ def count_step_flops(
     """
     tokens = micro_batch * seq_len
     heads = config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    widths = [heads * width for width in read_head_widths(config)]
     kinds = list(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers)
     window = getattr(config, "sliding_window", None) or seq_len
     attention = 0.0
-    for kind in kinds:
+    for kind, width in zip(kinds, widths, strict=False):
         if kind in ("linear_attention", "conv", "mamba", "recurrent"):
             continue
         span = min(window, seq_len) if kind == "sliding_attention" else seq_len
@@ -194,6 +203,6 @@ def count_step_flops(
     formula = (
         f"2·N·T·{factor} + {'0' if full else '6·A·T'} + 3·Σ_layers 4·B·P·W; N = {counts['matmul']} parameters in "
         f"matrix products per token, T = {tokens} tokens, A = {trainable} adapter parameters, P = causal pairs inside "
-        f"the layer's window, W = {width}; recomputation not counted"
+        f"the layer's window, W = {_words(widths)}; recomputation not counted"
     )
     return matmul + adapters + 3 * attention, formula

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from measurements import result
+from measurements import result, summary
+from measurements.__main__ import main
 
 
 def example() -> dict:
@@ -185,3 +186,14 @@ def test_a_changed_renamed_or_moved_file_is_found(tmp_path: Path) -> None:
 )
 def test_gpu_folder(device: str, gpu_id: str) -> None:
     assert result.identify_gpu(device) == gpu_id
+
+
+def test_an_older_result_of_the_same_cell_is_superseded(tmp_path: Path) -> None:
+    old, new, other = example(), example(), example()
+    new["environment"]["date"] = "2026-11-25"
+    other["cell"]["repeat"] = 1
+    older = result.write(old, tmp_path)
+    kept = {result.write(new, tmp_path), result.write(other, tmp_path)}
+    assert summary.find_superseded(tmp_path) == [older]
+    assert main(["supersede", "--results", str(tmp_path), "--delete"]) == 0
+    assert set(tmp_path.glob("*/*.json")) == kept

@@ -46,7 +46,7 @@ def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, che
     (data,) = read_all(results)
     assert data["status"] == "ok", data["reason"]
     assert data["memory"]["peak_allocated_bytes"] is None
-    assert len(data["speed"]["step_seconds"]) >= 3
+    assert len(data["speed"]["step_seconds"]) >= 2
     assert (data["parameters"]["trainable"] == data["parameters"]["total"]) == (method == "full")
     before = sorted(results.rglob("*.json"))
     assert runner.run([cell], results, torch.device("cpu")) == 0

@@ -1,0 +1,111 @@
+"""Starts the workers of a campaign and watches them. Standard library only.
+
+A worker that asks for it, or dies, is replaced; one that is too long at a cell is stopped, and the cell is left out.
+Workers die with whoever watches them, so a killed campaign leaves nobody behind on the GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from .sharing import Deaths
+
+REPLACE_PROCESS = 75  # exit status of a worker that wants to be started anew
+MOST_REPLACED = 200
+MOST_BARREN = 3  # workers that may die in one slot without being at a cell
+GRACE_SECONDS = 15.0  # to finish the cell at hand after the limit
+POLL_SECONDS = 0.1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies; elsewhere a worker notices between cells."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def oversee(
+    arguments: list[str],
+    slots: list[int],
+    limit_seconds: float | None,
+    cell_seconds: float,
+    program: tuple[str, ...] = (sys.executable, "-m", "measurements"),
+) -> int:
+    """Run one worker per slot (its value: which GPU) to the end. Returns the worst exit status.
+
+    ``arguments``: the command line, to which each worker's own is added.
+    """
+    begin = time.monotonic()
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(slots))))
+    with tempfile.TemporaryDirectory() as folder:
+        deaths = Deaths(Path(folder))
+        running: dict[int, subprocess.Popen[bytes]] = {}
+        excused: dict[int, float] = {}  # until when a worker was seen waiting for others
+        stopped: set[int] = set()
+        barren = [0] * len(slots)
+        worst, replaced = 0, 0
+
+        def start(slot: int) -> None:
+            command = [*program, *arguments, "--worker", folder]
+            command += ["--device", str(slots[slot]), "--slot", str(slot)]
+            if limit_seconds is not None:
+                command += ["--limit-s", str(limit_seconds), "--begun", str(time.time() - (time.monotonic() - begin))]
+            running[slot] = subprocess.Popen(command, env=environment)
+
+        def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
+            """Stop a worker that is too long at its cell, or still there long after the limit."""
+            if slot in stopped:
+                return
+            mark = deaths.mark(slot)
+            if mark is not None and mark.exists():
+                excused[slot] = time.monotonic()
+            at_it = min(deaths.seconds_at_it(slot), time.monotonic() - excused.get(slot, 0.0))
+            late = limit_seconds is not None and time.monotonic() - begin > limit_seconds + GRACE_SECONDS
+            if at_it > cell_seconds or late:
+                print(f"stopping worker {slot}: {'the limit is over' if late else 'no end'}", file=sys.stderr)
+                stopped.add(slot)
+                process.kill()
+
+        def bury(slot: int, status: int) -> bool:
+            """A worker died; whether to start another."""
+            at_cell = deaths.seconds_at_it(slot) > 0
+            barren[slot] = 0 if at_cell else barren[slot] + 1
+            was_stopped = slot in stopped
+            stopped.discard(slot)
+            reason = f"no end after {cell_seconds:.0f} s" if was_stopped else f"the process died (status {status})"
+            deaths.bury(slot, reason, was_stopped)
+            return barren[slot] < MOST_BARREN
+
+        try:
+            for slot in range(len(slots)):
+                start(slot)
+            while running:
+                for slot, process in list(running.items()):
+                    status = process.poll()
+                    if status is None:
+                        watch(slot, process)
+                        continue
+                    del running[slot]
+                    over = limit_seconds is not None and time.monotonic() - begin > limit_seconds
+                    if status in (0, 2):  # done; or it cannot be done at all
+                        worst = worst or status
+                        continue
+                    again = status == REPLACE_PROCESS or bury(slot, status)
+                    if again and not over and replaced < MOST_REPLACED:
+                        replaced += 1
+                        start(slot)
+                    elif not over:
+                        worst = worst or 1
+                time.sleep(POLL_SECONDS)
+        finally:
+            for process in running.values():
+                process.kill()
+    return worst

@@ -1,0 +1,175 @@
+"""Several workers on one plan: kills, deaths, cells without an end, memory that is shared. CPU only, tiny models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from measurements import oversight
+from measurements.result import read_all
+from measurements.sharing import Deaths, Tickets, Turns
+
+TINY = {
+    "model_type": "qwen2",
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+}
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> list[str]:
+    """The command of a small campaign: nine cells of three models, one of which fails."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    lines = []
+    for name in ("test/one", "test/two", "test/three"):
+        entry = {"hub_id": name, "architecture": "Qwen2ForCausalLM", "stands_for": None, "config": TINY}
+        (configs / f"{name.replace('/', '--')}.json").write_text(json.dumps(entry))
+        lines += [json.dumps({"model": name, "method": "lora", "seq_len": length}) for length in (16, 24, 32)]
+    lines[4] = json.dumps({"model": "test/two", "method": "lora", "lora_targets": ["no_such_module"]})
+    plan = tmp_path / "plan.jsonl"
+    plan.write_text("\n".join(lines))
+    os.environ["MEASUREMENTS_CONFIGS"] = str(configs)
+    command = [sys.executable, "-m", "measurements", "run", "--cpu", "--plan", str(plan), "--processes", "3"]
+    yield [*command, "--results", str(tmp_path / "results")]
+    del os.environ["MEASUREMENTS_CONFIGS"]
+
+
+def _count(results: Path) -> int:
+    return len(list(results.glob("*/*.json")))
+
+
+def _wait_for(what, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_killed_campaign_leaves_nobody_behind_and_goes_on(campaign: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first = subprocess.Popen(campaign, cwd=ROOT)
+    _wait_for(lambda: _count(results) >= 2)
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    assert len(children) == 3
+    first.kill()
+    first.wait()
+
+    def gone(pid: str) -> bool:
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+    _wait_for(lambda: all(gone(pid) for pid in children), 20)
+    before = {path.name for path in results.glob("*/*.json")}
+    assert subprocess.run(campaign, cwd=ROOT, timeout=300).returncode == 0
+    after = {path.name for path in results.glob("*/*.json")}
+    assert before <= after
+    found = read_all(results)
+    assert len(found) == len({json.dumps(data["cell"], sort_keys=True) for data in found}) == 9
+    assert sorted(data["status"] for data in found) == ["failed"] + ["ok"] * 8
+
+
+def test_a_killed_worker_is_replaced_and_its_cell_measured(campaign: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    parent = subprocess.Popen(campaign, cwd=ROOT)
+    _wait_for(lambda: _count(results) >= 1)
+    child = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0]
+    os.kill(int(child), signal.SIGKILL)
+    assert parent.wait(timeout=300) == 0
+    found = read_all(results)
+    assert len(found) == len({json.dumps(data["cell"], sort_keys=True) for data in found}) == 9
+
+
+def test_a_limit_stops_between_cells(campaign: list[str], tmp_path: Path) -> None:
+    assert subprocess.run([*campaign, "--limit-s", "0.1"], cwd=ROOT, timeout=300).returncode == 0
+    assert _count(tmp_path / "results") == 0
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from measurements.sharing import Deaths
+folder, slot = Path(sys.argv[sys.argv.index("--worker") + 1]), int(sys.argv[sys.argv.index("--slot") + 1])
+deaths = Deaths(folder, slot)
+with open(sys.argv[1], "a") as file:
+    file.write(str(deaths.condemned()) + "\\n")
+if not deaths.condemned():
+    deaths.begin("the cell")
+    ACT
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "starts", "reason"),
+    [("time.sleep(600)", 2, "no end after 1 s"), ("sys.exit(9)", 3, "the process died (status 9)")],
+)
+def test_a_cell_that_kills_or_never_ends_is_left_out(tmp_path: Path, act: str, starts: int, reason: str) -> None:
+    script, log = tmp_path / "worker.py", tmp_path / "log"
+    script.write_text(WORKER.replace("ACT", act))
+    os.environ["PYTHONPATH"] = str(ROOT)
+    assert oversight.oversee([str(log)], [0], None, 1.0, (sys.executable, str(script))) == 0
+    lines = log.read_text().splitlines()
+    assert len(lines) == starts
+    assert lines[-1] == str({"the cell": reason})
+
+
+def test_workers_that_die_before_any_cell_are_not_started_for_ever(tmp_path: Path) -> None:
+    script, log = tmp_path / "worker.py", tmp_path / "log"
+    script.write_text("import sys; open(sys.argv[1], 'a').write('x'); sys.exit(1)")
+    assert oversight.oversee([str(log)], [0], None, 1.0, (sys.executable, str(script))) == 1
+    assert log.read_text() == "x" * oversight.MOST_BARREN
+
+
+def test_who_waits_for_the_gpu_is_not_stopped(tmp_path: Path) -> None:
+    deaths = Deaths(tmp_path, 0)
+    turns = Turns(tmp_path, deaths.mark(0))
+    with turns.alone():
+        assert not deaths.mark(0).exists()
+    holder = "import sys; from pathlib import Path; from measurements.sharing import Turns\n"
+    holder += "with Turns(Path(sys.argv[1])).alone():\n print('has it', flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert other.stdout.readline() == b"has it\n"
+    waiter = holder.replace("Turns(Path(sys.argv[1]))", "Turns(Path(sys.argv[1]), Path(sys.argv[1]) / '0.waiting')")
+    third = subprocess.Popen(
+        [sys.executable, "-c", waiter, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    _wait_for(lambda: deaths.mark(0).exists(), 20)
+    other.kill()  # the kernel gives the turn back
+    assert third.stdout.readline() == b"has it\n"
+    assert not deaths.mark(0).exists()
+    third.communicate(b"\n")
+    other.communicate()
+
+
+def test_tickets_of_the_dead_are_free_again(tmp_path: Path) -> None:
+    tickets = Tickets(100, tmp_path)
+    taker = "import sys; from pathlib import Path; from measurements.sharing import Tickets\n"
+    taker += "with Tickets(100, Path(sys.argv[1])).take(80) as mine:\n print(mine, flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", taker, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert other.stdout.readline() == b"80\n"
+    with tickets.take(30, lambda: False) as none:
+        assert none is None, "it does not fit, and there is no patience"
+    with tickets.take(20, lambda: False) as some:
+        assert some == 20, "a smaller one fits"
+    other.kill()
+    other.communicate()
+    with tickets.take(500, lambda: False) as everything:
+        assert everything == 100
+    assert not list(tmp_path.glob("*.ticket"))
