@@ -37,6 +37,11 @@ def architectures(facts: Iterable[HubFacts]) -> dict[str, HubFacts]:
     return found
 
 
+def is_expensive(item: HubFacts) -> bool:
+    """Whether a trace takes many times longer than most: scans loop over chunks of tokens in Python."""
+    return any(layer.kind in ("linear_attention", "mamba2") for layer in describe(item.config or {}).layers)
+
+
 def wanted_sets(item: HubFacts, methods: Sequence[str]) -> list[str]:
     shape = describe(item.config or {})
     return [e.id for e in make_sets() if e.id.split("/")[1] in methods and supports(shape, e.id)]
@@ -102,8 +107,9 @@ def run_distil(arguments: argparse.Namespace) -> int:
         todo[key] = item
     print(f"{len(todo)} architectures to trace, {len(known)} known", file=sys.stderr)
     begin = time.perf_counter()
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
-        futures = {pool.submit(distil, item, known.get(key), methods): key for key, item in todo.items()}
+    cheap_first = sorted(todo, key=lambda key: is_expensive(todo[key]))
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
+        futures = {pool.submit(distil, todo[key], known.get(key), methods): key for key in cheap_first}
         for number, future in enumerate(as_completed(futures), 1):
             data = future.result()
             write_calibration(data, folder / f"{data['shape']}.json")

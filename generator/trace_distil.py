@@ -173,8 +173,8 @@ def add_optimizer(speed: list[float], traced: Traced, forms: Any, method: str) -
     """The optimiser's kernels, which are not traced: what it reads and writes of parameters, gradients and states."""
     at = {phase: position for position, phase in traced.copies.marks}
     late = traced.copies.order[at["begin"] : at["prepared"]]
-    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[1:])
-    tensors = len(late) - 1
+    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[2:])
+    tensors = len(late) - 2
     if method == "full_bf16_adam8bit":
         speed[2] += 2 * states + 3 * states
         speed[4] += tensors / 4

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 
 from .trace_libraries import FUSED_LOSS, cuda_operations
 from .trace_shortcuts import shortcuts
-from .trace_work import Work, is_view
+from .trace_work import Work, is_product, is_view
 
 Place = tuple[str, int]
 """What a stretch of events belongs to: ("W"eights, "O"ptimiser, "F"orward or "B"ackward pass; block of layers), or
@@ -58,6 +58,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         self.shared: set[tuple[int, ...]] = set()
         """Shapes of the parameters that two modules share."""
         self.place: Place | None = None
+        self.first_product: Callable[[], None] | None = None
+        """Called once, after the output of the next matrix product is allocated."""
 
     def add(self, tensor: Any) -> None:
         storage = tensor.untyped_storage()
@@ -103,6 +105,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         if isinstance(out, torch.Tensor):
             if out.device.type == "meta":
                 self.add(out)
+            if self.first_product is not None and is_product(func):
+                then, self.first_product = self.first_product, None
+                with self:
+                    then()
             return out
         for item in tree_iter(out):
             if isinstance(item, torch.Tensor) and item.device.type == "meta":

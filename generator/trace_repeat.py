@@ -164,6 +164,7 @@ def two_steps(copies: Copies) -> Copies:
     order, source = list(copies.order[:begin]), list(copies.source)
     late = copies.order[begin:prepared]
     marks = [item for item in copies.marks if item[1] == "build"]
+    workspaces = late[:2]
     body = [item for item in copies.marks if item[0] >= prepared and item[1] not in ("prepared", "end")]
     for step in range(2):
         numbers: dict[int, int] = {}
@@ -171,10 +172,12 @@ def two_steps(copies: Copies) -> Copies:
         for position in range(prepared, end + 1):
             while waiting and waiting[-1][0] <= position:
                 phase = waiting.pop()[1]
-                if step == 0 and phase == "forward":
-                    order.append(late[0])
-                elif step == 0 and phase == "backward_rest":
-                    order.extend(late[1:])
+                if phase == "product":
+                    if step == 0:
+                        order.append(workspaces.pop(0))
+                    continue
+                if step == 0 and phase == "backward_rest":
+                    order.extend(late[2:])
                 marks.append((len(order), phase))
             if position == end:
                 break

@@ -63,7 +63,11 @@ def trace_step(
             batch["labels"] = batch["input_ids"].clone()
 
             def workspace() -> None:
-                workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
+                """cuBLAS takes it at a thread's first product, after the product's output."""
+                if steps == 1:
+                    recorder.mark("product")
+                else:
+                    workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
 
             def make_states() -> None:
                 for parameter in model.parameters():
@@ -74,19 +78,16 @@ def trace_step(
                 events.parts["optimizer"] = sum(s.numel() * s.element_size() for s in states)
 
             if steps == 1:
-                workspace()
                 recorder.mark("begin")
-                workspace()
+                workspaces += [torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META) for _ in range(2)]
                 make_states()
                 recorder.mark("prepared")
-            for _ in range(steps):
+            for step in range(steps):
                 events.operations = 0
                 events.work.clear()
-                if not workspaces:
-                    workspace()
+                recorder.first_product = workspace if step == 0 else None
                 loss = _forward(model, batch, autocast.enabled)
-                if len(workspaces) == 1:
-                    workspace()
+                recorder.first_product = workspace if step == 0 else None
                 hooks.backward = True
                 loss.backward()
                 hooks.backward = False

@@ -114,8 +114,9 @@ def moments(copies: Copies, forms: Forms, blocks: dict[int, int]) -> tuple[Forms
     phases = np.empty(len(order), dtype=object)
     begin = 0
     for position, phase in copies.marks:
-        phases[begin:position] = phase
-        begin = position
+        if phase != "product":
+            phases[begin:position] = phase
+            begin = position
     built = copies.marks[0][0]
     wanted = np.flatnonzero(order >= 0)
     wanted = wanted[wanted >= built]

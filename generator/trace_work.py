@@ -38,6 +38,12 @@ def _is_free(func: Any) -> bool:
     return func._overloadpacket.__name__ in _FREE
 
 
+@cache
+def is_product(func: Any) -> bool:
+    """Whether the operation is a matrix product of cuBLAS."""
+    return func._overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm")
+
+
 def _tensors(value: Any) -> Iterator[Any]:
     if isinstance(value, torch.Tensor):
         yield value
