@@ -203,52 +203,23 @@ def fit_speed(
     return figures, borrow(factors, [entry.id for entry in base.sets])
 
 
-def fit_reserve(base: Coefficients, runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Set id → ``reserve_factor`` and ``cap_share`` (see ``estimate_answer.traced_cell``), from traced cells.
-
-    The share is one number for all sets: runs with a measured cap are few.
-    """
-    factors: dict[str, list[float]] = {}
-    shares: list[float] = []
-    for run in runs:
-        entry, _, cell = locate(base, run)
-        if cell.factors is None or not run.peak_allocated_bytes or not run.peak_reserved_bytes:
-            continue
-        measured = run.peak_reserved_bytes / run.peak_allocated_bytes
-        factors.setdefault(entry.id, []).append(measured / cell.factors[1])
-        if run.min_cap_bytes and measured > 1.02:
-            shares.append((run.min_cap_bytes / run.peak_allocated_bytes - 1) / (measured - 1))
-    everything = [value for values in factors.values() for value in values]
-    found: dict[str, dict[str, float]] = {}
-    for entry in base.sets:
-        known = factors.get(entry.id) or borrow(factors, [entry.id]).get(entry.id) or everything
-        if len(known) < LEAST_RUNS:
-            known = everything
-        if known:
-            found[entry.id] = {"reserve_factor": float(f"{median(known):.4g}")}
-            if shares:
-                found[entry.id]["cap_share"] = float(f"{median(shares):.4g}")
-    return found
-
-
 def fit_values(
     closed: Coefficients, base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
 ) -> dict[str, Any]:
     """Everything but the intervals, from ``runs``, none of which may be held out.
 
     ``closed`` is the table in closed form alone, whose rows are corrected; ``base`` the one with traced cells, whose
-    rows are not: nothing of a trace's allocated memory is fitted.
+    rows are not: nothing of a trace's memory is fitted.
     """
     assert not any(run.holdout for run in runs)
     ids = [entry.id for entry in base.sets]
     sound = [run for run in runs if not run.id.startswith(UNCLEAN_RUNS)]
     rows = borrow(fit_rows(closed, sound), ids)
     caps, reserves = fit_ratios(sound, base, "min_cap_bytes"), fit_ratios(sound, base, "peak_reserved_bytes")
-    traced = fit_reserve(base, sound)
     figures, factors = fit_speed(base, runs, gpus)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
-        values: dict[str, Any] = dict(traced.get(name, {}))
+        values: dict[str, Any] = {}
         if name in rows:
             values["rows"] = rows[name]
         if name in caps:

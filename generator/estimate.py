@@ -23,11 +23,12 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    bands: {basis: {allocated|cap|reserved|speed: [low, high]}}}
     architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
                    linears: {module name: [parameters per rank, inputs], both summed over layers},
-                   cells: {set index: [rows, speed, basis] or [rows, speed, basis, factors]}}
+                   cells: {set index: [rows, speed, basis] or [rows, speed, basis, extra]}}
                    row = [fixed, per_rank, per_token, per_rank_token, per_pair, per_chunk, gradients alive 0|1]
                    speed = [matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches]
                    basis = index into ["estimated", "interpolated", "closed"]
-                   factors = [cap ÷ peak, reserved ÷ peak] of this cell, in place of the set's, where they are known
+                   extra = beyond the peak, in place of the set's factors where it is known: [smallest cap, the same
+                   per token, reserved, the same per token], in units u0 and u2
     models         {Hub id: index of its architecture}
     gpus           {GPU id: {usable_bytes, context_bytes, matmul_flops, attention_flops, bandwidth, launch_seconds,
                    ramp_tokens, measured}}; speed fields are null where the card's figures are not known
@@ -86,7 +87,7 @@ class Cell:
     rows: tuple[Row, ...]
     speed: Speed
     basis: int = 0
-    factors: tuple[float, float] | None = None
+    extra: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,12 @@ def evaluate(
         "weights": weights, "adapters": adapters, "gradients": gradients, "optimizer": optimizer,
         "activations": rest, "logits": logits, "other": 0.0,
     }  # fmt: skip
-    cap_factor, reserved_factor = cell.factors or (entry.cap[1], entry.reserved[1])
-    cap = max(entry.cap[0] + cap_factor * peak + entry.cap[2] * full_logits, peak)
-    reserved = max(entry.reserved[0] + reserved_factor * peak + entry.reserved[2] * full_logits, cap)
+    if cell.extra is not None:
+        cap = peak + (cell.extra[0] * u[0] + cell.extra[1] * u[2] * tokens)
+        reserved = max(peak + (cell.extra[2] * u[0] + cell.extra[3] * u[2] * tokens), cap)
+    else:
+        cap = max(entry.cap[0] + entry.cap[1] * peak + entry.cap[2] * full_logits, peak)
+        reserved = max(entry.reserved[0] + entry.reserved[1] * peak + entry.reserved[2] * full_logits, cap)
     seconds = None
     if gpu is not None and gpu.matmul_flops and gpu.attention_flops and gpu.bandwidth and gpu.launch_seconds:
         s, v = cell.speed, SPEED_UNITS
@@ -259,7 +263,7 @@ def to_json(table: Coefficients) -> dict[str, Any]:
                         [[_short(x) for x in row] for row in cell.rows],
                         [_short(x) for x in cell.speed],
                         cell.basis,
-                        *([list(cell.factors)] if cell.factors else []),
+                        *([[_short(x) for x in cell.extra]] if cell.extra else []),
                     ]
                     for index, cell in item.cells.items()
                 },
@@ -302,9 +306,9 @@ def from_json(data: Mapping[str, Any]) -> Coefficients:
             linears={k: (v[0], v[1]) for k, v in item["linears"].items()},
             cells={
                 int(index): Cell(
-                    tuple(tuple(row) for row in rows), tuple(speed), basis, tuple(factors[0]) if factors else None
+                    tuple(tuple(row) for row in rows), tuple(speed), basis, tuple(extra[0]) if extra else None
                 )
-                for index, (rows, speed, basis, *factors) in item["cells"].items()
+                for index, (rows, speed, basis, *extra) in item["cells"].items()
             },
         )
         for item in data["architectures"]

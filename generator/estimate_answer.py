@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ CONTEXT_BYTES = 0.6 * GIB
 MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
 LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
-CAP_SHARE = 0.4
 FITTED = ("cap", "reserved", "speed_factor", "bands")
 """Fields of a set that ``fit`` writes; its other values belong to cells."""
 SEQUENCE_STEP, SEQUENCE_LIMIT, BATCH_LIMIT = 64, 1 << 20, 4096
@@ -106,7 +104,7 @@ def build_coefficients(
             sets_traced = (traced or {}).get(key, {}).get("sets", {})
             for i, cell in cells.items():
                 if "rows" in sets_traced.get(sets[i].id, {}):
-                    cells[i] = traced_cell(sets_traced[sets[i].id], fitted.get(sets[i].id, {}))
+                    cells[i] = traced_cell(sets_traced[sets[i].id])
                 elif values := fitted.get(sets[i].id, {}).get("rows"):
                     rows = tuple(correct_rows(row, values, sets[i], entry) for row in cell.rows)
                     cells[i] = replace(cell, rows=rows)
@@ -117,14 +115,25 @@ def build_coefficients(
     return Coefficients(sets, tuple(architectures), models, figures), shapes
 
 
-def traced_cell(values: Mapping[str, Any], fitted: Mapping[str, Any]) -> Cell:
-    """A cell as it was traced; of the fit it takes ``cap_share``, how much of what the allocator reserves beyond the
-    peak it cannot do without, and ``reserve_factor``, measured over traced reserve."""
-    reserve = max(median(factor for _, factor in values["reserved"]) * fitted.get("reserve_factor", 1.0), 1.0)
-    cap = 1.0 + fitted.get("cap_share", CAP_SHARE) * (reserve - 1.0)
+def traced_cell(values: Mapping[str, Any]) -> Cell:
+    """A cell as it was traced; nothing of its memory is fitted."""
+    points = values["allocator"]
+    extra = (*line([(p[0], p[2] - p[1]) for p in points]), *line([(p[0], p[3] - p[1]) for p in points]))
+    scaled = tuple(
+        float(-(-value // unit)) for value, unit in zip(extra, (ROW_UNITS[0], ROW_UNITS[2]) * 2, strict=True)
+    )
     rows = tuple(quantise_row(tuple(row)) for row in values["rows"])
-    factors = (float(f"{cap:.4g}"), float(f"{reserve:.4g}"))
-    return Cell(rows, quantise_speed(tuple(values["speed"])), 0, factors)
+    return Cell(rows, quantise_speed(tuple(values["speed"])), 0, scaled)  # type: ignore[arg-type]
+
+
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(constant, slope), neither negative, through the first and the last point, or as near as that allows."""
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    slope = max((y1 - y0) / (x1 - x0), 0.0) if x1 > x0 else 0.0
+    constant = y0 - slope * x0
+    if constant < 0:
+        return 0.0, (y0 / x0 + y1 / x1) / 2
+    return (constant, slope) if slope else ((y0 + y1) / 2, 0.0)
 
 
 def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, architecture: Architecture) -> Row:
@@ -322,15 +331,15 @@ class Estimator:
         rows = np.full((len(hub_ids), len(cases), depth, 6), np.nan)
         speed = np.full((len(hub_ids), len(cases), 5), np.nan)
         entries = [self.table.sets[index] for index in sets]
-        factors = np.tile(np.array([e.cap[1] for e in entries]), (len(hub_ids), 1))
+        extra = np.full((len(hub_ids), len(cases), 2), np.nan)
         for i, architecture in enumerate(architectures):
             for j, index in enumerate(sets):
                 cell = architecture.cells.get(index)
                 if cell is not None:
                     rows[i, j] = [row[:6] for row in cell.rows] + [cell.rows[0][:6]] * (depth - len(cell.rows))
                     speed[i, j] = cell.speed
-                    if cell.factors:
-                        factors[i, j] = cell.factors[0]
+                    if cell.extra:
+                        extra[i, j] = cell.extra[:2]
         seq = np.array([c.seq_len + e.virtual_tokens for c, e in zip(cases, entries, strict=True)], dtype=float)
         tokens = np.array([c.micro_batch for c in cases], dtype=float) * seq
         chunks = np.array([a.chunks for a in architectures], dtype=float)
@@ -347,7 +356,9 @@ class Estimator:
         vocab = np.array([a.vocab for a in architectures], dtype=float)
         logits = vocab[:, None] * (np.array([e.logit_bytes for e in entries]) * tokens)[None, :]
         caps = np.array([e.cap for e in entries])
-        cap = np.maximum(caps[None, :, 0] + factors * allocated + caps[None, :, 2] * logits, allocated)
+        cap = np.maximum(caps[None, :, 0] + caps[None, :, 1] * allocated + caps[None, :, 2] * logits, allocated)
+        above = allocated + (extra[..., 0] * u[0] + extra[..., 1] * u[2] * tokens[None, :])
+        cap = np.where(np.isnan(above), cap, above)
         figures = [self.table.gpus[gpu] for gpu in gpu_ids]
         rates = np.full((len(hub_ids), len(cases), len(figures)), np.nan)
         factor = np.array([e.speed_factor for e in entries])

@@ -2,8 +2,9 @@
 
 Needs torch, transformers and PEFT (and bitsandbytes or Liger where a recipe uses them): ``pip install .[measure]``.
 The model is built on the meta device, so that nothing is downloaded and no memory is taken; code from a model's
-repository is never run. Two steps are traced, their allocations replayed through a model of PyTorch's caching
-allocator; the answer is what a process on an H100 would count. Nothing in it is fitted to measurements.
+repository is never run. One step is traced, of equal layers only three; the allocations of two steps of the whole depth
+are then replayed through a model of PyTorch's caching allocator. The answer is what a process on an H100 would count;
+nothing in it is fitted to measurements.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ def trace(config: dict[str, Any], case: Case) -> dict[str, Any]:
 
     Raises ``trace_model.NotTraceable`` (a ValueError) for a configuration that transformers has no class for.
     """
-    from .trace_step import trace_step
+    from .trace_depth import depths_of, trace_whole
+    from .trace_repeat import two_steps
 
     begin = time.perf_counter()
-    events = trace_step(config, case)
-    peaks, reserved = replay(events.sizes, events.order, events.marks)
+    events, copies, repeats = trace_whole(config, case, depths_of(config))
+    steps = two_steps(copies)
+    sizes = [events.sizes[index] for index in steps.source]
+    peaks, reserved = replay(sizes, steps.order, steps.marks)
     phases = {
         "forward": peaks["forward"],
         "loss": peaks["loss"],
@@ -46,11 +50,13 @@ def trace(config: dict[str, Any], case: Case) -> dict[str, Any]:
     return {
         "peak_allocated_bytes": allocated,
         "peak_reserved_bytes": reserved,
-        "min_cap_bytes": smallest_cap(events.sizes, events.order, events.marks, allocated, reserved),
+        "min_cap_bytes": smallest_cap(sizes, steps.order, steps.marks, allocated, reserved),
         "phase_peak_bytes": phases,
         "peak_phase": max(STEP_PHASES, key=lambda name: phases[name]),
         "parts_bytes": dict(events.parts),
-        "operations": events.operations,
+        "kernels": sum(
+            work.launches * (repeats if place and place[1] == 1 else 1) for place, work in events.work.items()
+        ),
         "trace_seconds": round(time.perf_counter() - begin, 2),
     }
 

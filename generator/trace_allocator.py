@@ -161,10 +161,15 @@ def replay(
 
 
 def smallest_cap(
-    sizes: Sequence[int], order: Sequence[int], marks: Sequence[tuple[int, str]], low: int, high: int
+    sizes: Sequence[int],
+    order: Sequence[int],
+    marks: Sequence[tuple[int, str]],
+    low: int,
+    high: int,
+    share: float = 0.0025,
 ) -> int:
-    """The smallest cap (bytes, to 0.25 %) under which the sequence finishes, between ``low`` and ``high``."""
-    resolution = max(8 * MIB, round(low * 0.0025))
+    """The smallest cap (bytes, to ``share``) under which the sequence finishes, between ``low`` and ``high``."""
+    resolution = max(8 * MIB, round(low * share))
     while high - low > resolution:
         middle = (low + high) // 2
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import numpy as np
 from .architecture import Shape
 from .estimate import CoefficientSet, Row, chunk_tokens
 from .records import Case
-from .trace_allocator import replay
+from .trace_allocator import replay, smallest_cap
+from .trace_depth import plan_depths, trace_whole
 from .trace_model import NotTraceable
 from .trace_recorder import Events
-from .trace_repeat import Copies, NotRepeatable, one_step, repeat_middle, two_steps
-from .trace_step import trace_step
+from .trace_repeat import Copies, two_steps
 from .trace_symbolic import (
     GRID_RANKS,
     LENGTH_PRIMES,
@@ -31,44 +31,10 @@ from .trace_symbolic import (
     size_at,
 )
 
-REFERENCE = ((1, 1024), (2, 1536))
+REFERENCE = ((1, 1024), (4, 2048))
 """(micro-batch, length) at which the allocator is replayed."""
-LONGEST_PERIOD = 8
+CAP_RESOLUTION = 0.006
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "liger_kernel")
-
-
-@dataclass(frozen=True)
-class Depth:
-    """Which layers are traced and how often the middle block stands in the whole model."""
-
-    layers: tuple[int, ...]
-    blocks: tuple[tuple[int, ...], ...] = ()
-    repeats: int = 0
-
-
-def plan_depths(shape: Shape) -> list[Depth]:
-    """Ways to trace a model, cheapest first; the last is its whole depth.
-
-    Layers that differ in their attention window alone allocate alike.
-    """
-    layers = [replace(layer, window=None) for layer in shape.layers]
-    count = len(layers)
-    found: list[Depth] = []
-    for period in range(1, LONGEST_PERIOD + 1):
-        for prefix in range(5):
-            whole = (count - prefix) // period
-            if whole < 4 or any(layers[i] != layers[i + period] for i in range(prefix, count - period)):
-                continue
-            last = prefix + 3 * period
-            suffix = (count - prefix) % period
-            if last + suffix >= count:
-                continue
-            kept = (*range(last), *range(count - suffix, count))
-            blocks = tuple(tuple(range(prefix + k * period, prefix + (k + 1) * period)) for k in range(3))
-            found.append(Depth(kept, blocks, whole - 2))
-        if found:
-            break
-    return [*found[:3], Depth(tuple(range(count)))]
 
 
 @dataclass
@@ -103,17 +69,12 @@ def trace_symbolically(config: dict[str, Any], case: Case, shape: Shape, chunks:
         wanted = case.model_copy(
             update={"micro_batch": 1, "seq_len": primes.tokens - virtual, "lora_rank": primes.rank}
         )
-        for depth in depths:
-            whole = not depth.blocks
-            events = trace_step(config, wanted, None if whole else depth.layers, 1, depth.blocks)
-            try:
-                copies = one_step(events) if whole else repeat_middle(events, depth.repeats)
-                decode(events, primes, chunks)
-            except NotRepeatable:
-                continue
-            except SharedFactor:
-                break
-            return Traced(events, copies, primes, max(depth.repeats, 1))
+        try:
+            events, copies, repeats = trace_whole(config, wanted, depths)
+            decode(events, primes, chunks)
+        except SharedFactor:
+            continue
+        return Traced(events, copies, primes, repeats)
     raise NotTraceable("every prime divides a parameter's size")
 
 
@@ -133,7 +94,7 @@ def distil_set(config: dict[str, Any], shape: Shape, entry: CoefficientSet) -> d
     return {
         "rows": [[_short(value) for value in row] for row in rows],
         "speed": [_short(value) for value in speed],
-        "reserved": [[int(tokens), round(reserved / allocated, 4)] for tokens, allocated, reserved in points],
+        "allocator": [[tokens, *(round(size / 1024) * 1024 for size in sizes)] for tokens, *sizes in points],
     }
 
 
@@ -143,27 +104,29 @@ def _short(value: float) -> float | int:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def replay_points(copies: Copies, forms: Any, chunks: int) -> tuple[list[list[float]], dict[int, int]]:
-    """[tokens, allocated bytes, reserved bytes] at the reference points, as the allocator counts them with what it
-    does not split off, and the allocator's blocks of the first of them."""
+def replay_points(copies: Copies, forms: Any, chunks: int) -> tuple[list[list[int]], dict[int, int]]:
+    """[tokens, allocated, smallest cap, reserved] in bytes at the reference points, as the allocator counts them with
+    what it does not split off, and the allocator's blocks of the first of them."""
     steps = two_steps(copies)
-    found: list[list[float]] = []
+    found: list[list[int]] = []
     blocks: dict[int, int] = {}
     for batch, seq in REFERENCE:
-        sizes = size_at(forms, batch * seq, seq, 16, chunks).round().astype(int)
+        numbers = size_at(forms, batch * seq, seq, 16, chunks).round().astype(int).tolist()
+        sizes = [numbers[i] for i in steps.source]
         taken = blocks if not blocks else None
-        peaks, reserved = replay([int(sizes[i]) for i in steps.source], steps.order, steps.marks, blocks=taken)
+        peaks, reserved = replay(sizes, steps.order, steps.marks, blocks=taken)
         allocated = max(size for phase, size in peaks.items() if phase not in ("build", "end"))
-        found.append([batch * seq, allocated, reserved])
+        cap = smallest_cap(sizes, steps.order, steps.marks, allocated, reserved, CAP_RESOLUTION)
+        found.append([batch * seq, allocated, cap, reserved])
     return found, blocks
 
 
-def add_waste(rows: list[Row], points: list[list[float]], chunks: int) -> list[Row]:
+def add_waste(rows: list[Row], points: list[list[int]], chunks: int) -> list[Row]:
     """Rows with what the allocator leaves unsplit in the blocks of activations: half of it at the reference points,
     the part that every length has."""
     gaps = []
-    for (tokens, allocated, _), (_, seq) in zip(points, REFERENCE, strict=True):
-        point = np.array([1, 16, tokens, 16 * tokens, tokens * seq, chunk_tokens(int(tokens), chunks)])
+    for (tokens, allocated, *_), (_, seq) in zip(points, REFERENCE, strict=True):
+        point = np.array([1, 16, tokens, 16 * tokens, tokens * seq, chunk_tokens(tokens, chunks)])
         gaps.append(allocated - max(float(np.array(row[:6]) @ point) for row in rows))
     waste = max(sum(gaps) / len(gaps), 0.0)
     return [(row[0] + waste, *row[1:]) for row in rows]  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -27,12 +27,13 @@ def trace_step(
     layers: Sequence[int] | None = None,
     steps: int = 2,
     blocks: Sequence[Sequence[int]] = (),
+    repeats: int = 1,
 ) -> Events:
     """Two training steps of ``case``; the second is the first complete one. Raises NotTraceable.
 
     ``layers`` keeps only these layers. ``steps=1`` traces one step with the optimiser's states made before it, which
     allocates what the second of two does. ``blocks`` are three groups of positions in ``layers``; events are marked
-    with the group they belong to (``trace_repeat``).
+    with the group they belong to (``trace_repeat``), and the second counts ``repeats`` times in ``parts``.
     """
     events = Events()
     recorder = Recorder(events)
@@ -44,7 +45,15 @@ def trace_step(
             recorder.enter(groups("W", tensor))
             _add_all(recorder, tensor)
         recorder.enter(None)
-        events.parts = _parts(model)
+
+        def size(tensors: Iterable[Any], owner: Any) -> int:
+            times = repeats if groups("W", owner) == ("W", 1) else 1
+            return times * sum(item.untyped_storage().nbytes() for item in tensors)
+
+        events.parts = {"weights": 0, "adapters": 0, "gradients": 0, "optimizer": 0}
+        for name, parameter in model.named_parameters():
+            part = "adapters" if "lora_" in name or "prompt_encoder" in name else "weights"
+            events.parts[part] += size([parameter], parameter)
         recorder.mark("build")
         if case.gradient_checkpointing:
             _checkpoint(model, autocast.recomputing)
@@ -73,9 +82,10 @@ def trace_step(
                 for parameter in model.parameters():
                     if parameter.requires_grad:
                         recorder.enter(groups("O", parameter))
-                        states.extend(optimizer_states(parameter, case.method, id(parameter) in embeddings))
+                        own = optimizer_states(parameter, case.method, id(parameter) in embeddings)
+                        events.parts["optimizer"] += size(own, parameter)
+                        states.extend(own)
                 recorder.enter(None)
-                events.parts["optimizer"] = sum(s.numel() * s.element_size() for s in states)
 
             if steps == 1:
                 recorder.mark("begin")
@@ -93,9 +103,9 @@ def trace_step(
                 hooks.backward = False
                 recorder.enter(None)
                 recorder.mark("backward_rest")
-                gradients = [p.grad for p in model.parameters() if p.grad is not None]
-                events.parts["gradients"] = sum(g.numel() * g.element_size() for g in gradients)
-                del gradients
+                known = [parameter for parameter in model.parameters() if parameter.grad is not None]
+                events.parts["gradients"] = sum(size([parameter.grad], parameter) for parameter in known)
+                del known
                 if not states:
                     make_states()
                 for parameter in model.parameters():
@@ -148,17 +158,6 @@ def _add_all(recorder: Recorder, tensor: Any) -> None:
             recorder.add(item)
     if getattr(tensor, "SCB", None) is not None:
         recorder.add(tensor.SCB)
-
-
-def _parts(model: Any) -> dict[str, int]:
-    weights = adapters = 0
-    for name, parameter in model.named_parameters():
-        size = parameter.untyped_storage().nbytes()
-        if "lora_" in name or "prompt_encoder" in name:
-            adapters += size
-        else:
-            weights += size
-    return {"weights": weights, "adapters": adapters}
 
 
 def _forward(model: Any, batch: dict[str, Any], autocast: Callable[[], Any]) -> Any:

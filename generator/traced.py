@@ -9,10 +9,10 @@ One file per distinct shape (``estimate_answer.shape_key``):
     tracer      ``TRACER``: it changes when a trace's numbers do
     versions    of the libraries that were traced
     date        when
-    sets        {"recipe/method/on|off": {rows, speed, reserved}, or {refused: why}}
+    sets        {"recipe/method/on|off": {rows, speed, allocator}, or {refused: why}}
                 rows      bytes [fixed, per rank, per token, per rank and token, per pair, per chunk token], alive
                 speed     [matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches]
-                reserved  [[tokens, reserved ÷ allocated], …] of the replayed allocator
+                allocator [[tokens, allocated, smallest cap, reserved], …] in bytes, of the replayed allocator
 
 A file whose tracer or versions differ from today's is stale: it is still used, and ``distil`` writes it anew.
 """
@@ -65,13 +65,16 @@ def find_fault(data: Any, key: str, ids: set[str]) -> tuple[str, str] | None:
             return "sets", f"no recipe has {name!r}"
         if "refused" in values:
             continue
-        rows, speed, reserved = values.get("rows"), values.get("speed"), values.get("reserved")
+        rows, speed, allocator = values.get("rows"), values.get("speed"), values.get("allocator")
         if not rows or any(len(row) != 7 or min(row) < 0 or row[6] not in (0, 1) for row in rows):
             return f"sets.{name}.rows", "expected seven numbers a row, 0 or more, the last 0 or 1"
         if not speed or len(speed) != 5 or min(speed) < 0:
             return f"sets.{name}.speed", "expected five numbers, 0 or more"
-        if not reserved or any(len(point) != 2 or point[1] < 1 for point in reserved):
-            return f"sets.{name}.reserved", "expected pairs of tokens and a factor, 1 or more"
+        if not allocator or any(len(point) != 4 or not 0 < point[1] <= point[2] <= point[3] for point in allocator):
+            return (
+                f"sets.{name}.allocator",
+                "expected tokens, allocated, cap and reserved, each at least the one before",
+            )
     return None
 
 

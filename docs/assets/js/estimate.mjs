@@ -17,8 +17,8 @@ export function find(table, hubId, knobs) {
   const architecture = table.architectures[table.models[hubId]];
   const cell = architecture?.cells[index];
   if (!cell) return null;
-  const [rows, speed, basis, factors = null] = cell;
-  return { set: table.sets[index], architecture, rows, speed, basis: table.bases[basis], factors };
+  const [rows, speed, basis, extra = null] = cell;
+  return { set: table.sets[index], architecture, rows, speed, basis: table.bases[basis], extra };
 }
 
 /**
@@ -29,7 +29,7 @@ export function find(table, hubId, knobs) {
 export function evaluate(table, hubId, knobs, gpu = null) {
   const found = find(table, hubId, knobs);
   if (!found) return null;
-  const { set, architecture, rows, speed, basis, factors } = found;
+  const { set, architecture, rows, speed, basis, extra } = found;
   const u = table.row_units;
   const seq = knobs.seq_len + set.virtual_tokens;
   const tokens = knobs.micro_batch * seq;
@@ -84,9 +84,12 @@ export function evaluate(table, hubId, knobs, gpu = null) {
   const logits = alive ? 0 : Math.min(fullLogits, Math.max(rest, 0));
   rest -= logits;
   const breakdown = { weights, adapters, gradients, optimizer, activations: rest, logits, other: 0 };
-  const [capFactor, reservedFactor] = factors ?? [set.cap[1], set.reserved[1]];
-  const cap = Math.max(set.cap[0] + capFactor * peak + set.cap[2] * fullLogits, peak);
-  const reserved = Math.max(set.reserved[0] + reservedFactor * peak + set.reserved[2] * fullLogits, cap);
+  let cap = Math.max(set.cap[0] + set.cap[1] * peak + set.cap[2] * fullLogits, peak);
+  let reserved = Math.max(set.reserved[0] + set.reserved[1] * peak + set.reserved[2] * fullLogits, cap);
+  if (extra) {
+    cap = peak + (extra[0] * u[0] + extra[1] * u[2] * tokens);
+    reserved = Math.max(peak + (extra[2] * u[0] + extra[3] * u[2] * tokens), cap);
+  }
   let seconds = null;
   if (gpu && gpu.matmul_flops && gpu.attention_flops && gpu.bandwidth && gpu.launch_seconds) {
     const v = table.speed_units;
