@@ -19,7 +19,8 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    parameter_bytes, gradient_bytes, optimizer_bytes (per trained parameter), logit_bytes,
                    virtual_tokens,
                    reserved: [constant, factor, per logit byte], cap: the same for min_cap,
-                   target_bytes (per untargeted input and token), speed_factor,
+                   target_bytes (per untargeted input and token), layer_target_bytes (the same, of one layer, where
+                   the peak is the backward pass of a layer), speed_factor,
                    bands: {basis: {allocated|cap|reserved|speed: [low, high]}}}
     architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
                    linears: {module name: [parameters per rank, inputs], both summed over layers},
@@ -76,6 +77,7 @@ class CoefficientSet:
     reserved: tuple[float, float, float] = (0.0, 1.06, 0.0)
     cap: tuple[float, float, float] = (0.0, 1.03, 0.0)
     target_bytes: float = 0.0
+    layer_target_bytes: float = 0.0
     speed_factor: float = 1.0
     bands: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
@@ -176,7 +178,8 @@ def evaluate(
     tokens = case.micro_batch * seq
     pairs = tokens * seq
     chunk = chunk_tokens(tokens, architecture.chunks)
-    rank, per_rank, untargeted = float(case.lora_rank), float(architecture.per_rank), 0.0
+    rank, per_rank = float(case.lora_rank), float(architecture.per_rank)
+    untargeted = in_layer = 0.0
     if entry.trained == "adapters" and case.lora_targets != "all-linear":
         total = inputs = kept = 0.0
         for name, (parameters, width) in architecture.linears.items():
@@ -186,6 +189,7 @@ def evaluate(
                 inputs += width
         rank = rank * kept / per_rank
         untargeted = (total - inputs) * entry.target_bytes
+        in_layer = (total - inputs) * entry.layer_target_bytes / architecture.layers
         per_rank = kept
     peak, alive = 0.0, 0.0
     for row in cell.rows:
@@ -195,9 +199,9 @@ def evaluate(
         value += row[3] * u[3] * rank * tokens
         value += row[4] * u[4] * pairs
         value += row[5] * u[5] * chunk
+        value -= (untargeted + row[6] * in_layer) * tokens
         if value > peak:
             peak, alive = value, row[6]
-    peak -= untargeted * tokens
 
     weights = architecture.weights[entry.weights] * u[0]
     if entry.trained == "all":
@@ -277,7 +281,7 @@ def to_json(table: Coefficients) -> dict[str, Any]:
 
 _SET_FIELDS = (
     "id", "weights", "trained", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "logit_bytes",
-    "virtual_tokens", "target_bytes", "speed_factor",
+    "virtual_tokens", "target_bytes", "layer_target_bytes", "speed_factor",
 )  # fmt: skip
 _ARCHITECTURE_FIELDS = ("layers", "vocab", "hidden", "chunks", "parameters", "per_rank", "prompt")
 

@@ -242,7 +242,7 @@ class Estimator:
         bands = entry.bands[BASES[cell.basis]]
         run = self._runs.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
         basis = "interpolated" if BASES[cell.basis] == "interpolated" else "estimated"
-        note = f"shapes from config.json, {entry.id}"
+        note = f"closed form, {entry.id}" if BASES[cell.basis] == "closed" else f"traced modeling code, {entry.id}"
         if gpu_count > 1:
             note += f"; FSDP over {gpu_count} cards by formula, not measured"
             bands = {name: (1 - 2 * (1 - low), 1 + 2 * (high - 1)) for name, (low, high) in bands.items()}

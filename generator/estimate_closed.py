@@ -64,6 +64,11 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256
 """Per weight: 4 bits, one 8-bit scale per 64 weights, one fp32 scale per 256 of those (QLoRA, section 3)."""
 
 
+LAYER_TARGET_BYTES = {("stock", False): 6.0, ("lean", False): 8.0, ("stock", True): 1.5, ("lean", True): 2.1}
+"""(recipe, whether the base is quantised) → bytes per token and input of a linear layer without adapter that the
+backward pass of a checkpointed layer saves; traced, adapters on q and v against adapters on all linear layers."""
+
+
 def make_sets() -> tuple[CoefficientSet, ...]:
     """Every recipe × method × checkpointing, before calibration."""
     bands = {
@@ -91,7 +96,8 @@ def make_sets() -> tuple[CoefficientSet, ...]:
                         set_id(recipe, method, on), weights, trained, 2 if low else 4, 2 if low else 4,
                         2.03125 if low else 8, 12 if recipe == "stock" else 0,
                         VIRTUAL_TOKENS if trained == "prompt" else 0,
-                        (0.0, 1.05, 0.0), (0.0, 1.03, 0.0), 0.0 if on else 3.0, 1.0, bands,
+                        (0.0, 1.05, 0.0), (0.0, 1.03, 0.0), 0.0 if on else 3.0,
+                        LAYER_TARGET_BYTES[recipe, quantised] if on and trained == "adapters" else 0.0, 1.0, bands,
                     )
                 )  # fmt: skip
     return tuple(sets)

@@ -24,12 +24,18 @@ QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "min_cap_bytes", "n
 
 
 def build_estimator(
-    facts: Iterable[HubFacts], gpus: Iterable[GpuEntry], runs: Sequence[Run] = (), catalog: Path | None = None
+    facts: Iterable[HubFacts],
+    gpus: Iterable[GpuEntry],
+    runs: Sequence[Run] = (),
+    catalog: Path | None = None,
+    traced: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Estimator:
-    """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder (it holds calibration.json)."""
+    """The estimator of a checkout; ``catalog`` is its ``catalog/`` folder, which holds calibration.json and the traced
+    coefficients (unless those are given)."""
     calibration = read_json(catalog / "calibration.json") if catalog else {}
     facts = list(facts)
-    traced = read_traced(catalog / FOLDER)[0] if catalog else {}
+    if traced is None and catalog:
+        traced = read_traced(catalog / FOLDER)[0]
     table, shapes = build_coefficients(facts, gpus, calibration, traced)
     estimator = Estimator(table, runs, shapes, calibration)
     for item in facts:

@@ -12,6 +12,7 @@ from generator.calibrate import ceilings, fit, pattern_search
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
 from generator.estimate_answer import build_coefficients, correct_rows, read_json
+from generator.estimate_command import build_estimator
 from generator.records import Case, HubFacts, Run
 from generator.runs import read_runs
 
@@ -129,7 +130,7 @@ def test_the_holdout_error_is_not_worse_than_published() -> None:
     dataset, problems = load_dataset(ROOT)
     assert problems == []
     assert calibration, "no calibration is committed"
-    table, _ = build_coefficients(dataset.hub.values(), dataset.catalog.gpus.values(), calibration)
+    table = build_estimator(dataset.hub.values(), dataset.catalog.gpus.values(), (), ROOT / "catalog").table
     found = accuracy(table, usable(dataset.runs, table))["overall"]
     for name, bound in calibration["bounds"].items():
         for figure in ("median", "p95", "worst"):

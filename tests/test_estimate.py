@@ -9,9 +9,10 @@ import pytest
 
 from generator.architecture import UnknownArchitecture, count_parameters, describe
 from generator.estimate import NotEstimable, evaluate, from_json, to_json
-from generator.estimate_answer import Estimator
+from generator.estimate_answer import Estimator, shape_key
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
 from generator.records import GIB, Case, GpuEntry, HubFacts
+from generator.traced import read_traced
 
 from .conftest import node_path
 
@@ -27,12 +28,57 @@ QWEN = {
     "num_hidden_layers": 28, "num_key_value_heads": 4, "tie_word_embeddings": False, "vocab_size": 152064,
 }  # fmt: skip
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257}
+SHALLOW = {**QWEN, "num_hidden_layers": 24}
+GIVEN = {
+    "rows": [[14005000000, 17506000, 1999620, 12, 0, 0, 0], [14008000000, 23340000, 621716, 350, 2, 77, 1]],
+    "speed": [24000000000.0, 602112, 12000000000.0, 150000000.0, 9000.5],
+    "allocator": [[1024, 16 * GIB, 16 * GIB + 600 * 1024**2, 17 * GIB], [8192, 30 * GIB, 33 * GIB, 34 * GIB]],
+}
+"""Coefficients as ``distil`` writes them, made up."""
+
+
+def make_estimator() -> Estimator:
+    """Two models in closed form, and one of which two sets are traced."""
+    facts = [HubFacts(hub_id=f"test/{name}", config=config)
+             for name, config in (("qwen", QWEN), ("gpt2", GPT2), ("traced", SHALLOW))]  # fmt: skip
+    sets = {"stock/lora/on": GIVEN, "lean/lora/off": GIVEN, "stock/full/on": {"refused": "no reason"}}
+    traced = {shape_key(describe(SHALLOW)): {"sets": sets}}
+    return build_estimator(facts, [H100, LAPTOP], traced=traced)
 
 
 @pytest.fixture(scope="module")
 def estimator() -> Estimator:
-    facts = [HubFacts(hub_id="test/qwen", config=QWEN), HubFacts(hub_id="test/gpt2", config=GPT2)]
-    return build_estimator(facts, [H100, LAPTOP])
+    return make_estimator()
+
+
+def test_a_traced_set_is_taken_as_it_is_and_what_was_refused_is_closed(estimator: Estimator) -> None:
+    case = Case(method="lora", seq_len=2048, micro_batch=4)
+    found = estimator.estimate("test/traced", case)
+    rows = [row[0] + row[1] * 16 + row[2] * 8192 + row[3] * 16 * 8192 + row[4] * 8192 * 2048 for row in GIVEN["rows"]]
+    assert found.peak_allocated_bytes.value == pytest.approx(max(rows), rel=1e-4)
+    assert found.min_cap_bytes.value - max(rows) == pytest.approx(3 * GIB, rel=1e-2)
+    assert found.peak_reserved_bytes.value - max(rows) == pytest.approx(4 * GIB, rel=1e-2)
+    assert "traced" in found.basis_note
+    closed = estimator.estimate("test/traced", Case(method="full"))
+    assert "closed form" in closed.basis_note
+    width = [answer.peak_allocated_bytes.high / answer.peak_allocated_bytes.value for answer in (found, closed)]
+    assert width[0] < width[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"schema": 9}, "schema"), ({"shape": "other"}, "shape"), ({"sets": {"stock/magic/on": GIVEN}}, "sets"),
+     ({"sets": {"stock/lora/on": {**GIVEN, "rows": [[1, 2, 3]]}}}, "rows"),
+     ({"sets": {"stock/lora/on": {**GIVEN, "speed": [1, 2]}}}, "speed"),
+     ({"sets": {"stock/lora/on": {**GIVEN, "allocator": [[1024, 5, 4, 6]]}}}, "allocator")],
+)  # fmt: skip
+def test_a_broken_traced_file_is_a_problem_with_its_field(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+    sound = {"schema": 1, "shape": "abc", "sets": {"stock/lora/on": GIVEN}}
+    (tmp_path / "abc.json").write_text(json.dumps(sound), encoding="utf-8")
+    assert read_traced(tmp_path) == ({"abc": sound}, [])
+    (tmp_path / "abc.json").write_text(json.dumps({**sound, **change}), encoding="utf-8")
+    found, (problem,) = read_traced(tmp_path)
+    assert found == {} and field in problem.field and problem.file == "catalog/traced/abc.json"
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +161,9 @@ def test_sharding_divides_the_states(estimator: Estimator) -> None:
 
 def test_the_table_is_the_single_answer_many_times(estimator: Estimator) -> None:
     cases = [Case(seq_len=n, method=m) for n in (512, 4096) for m in ("qlora", "lora", "full")]  # type: ignore[arg-type]
-    found = estimator.matrix(["test/qwen", "test/gpt2"], cases, [H100.id])
-    for i, hub_id in enumerate(("test/qwen", "test/gpt2")):
+    names = ["test/qwen", "test/gpt2", "test/traced"]
+    found = estimator.matrix(names, cases, [H100.id])
+    for i, hub_id in enumerate(names):
         for j, case in enumerate(cases):
             answer = estimator.estimate(hub_id, case, H100)
             assert found["allocated"][i, j] == pytest.approx(answer.peak_allocated_bytes.value, rel=1e-12)

@@ -38,6 +38,7 @@ export function evaluate(table, hubId, knobs, gpu = null) {
   let rank = knobs.lora_rank;
   let perRank = architecture.per_rank;
   let untargeted = 0;
+  let inLayer = 0;
   if (set.trained === "adapters" && knobs.lora_targets !== "all-linear") {
     let total = 0;
     let inputs = 0;
@@ -51,6 +52,7 @@ export function evaluate(table, hubId, knobs, gpu = null) {
     }
     rank = (rank * kept) / perRank;
     untargeted = (total - inputs) * set.target_bytes;
+    inLayer = ((total - inputs) * set.layer_target_bytes) / architecture.layers;
     perRank = kept;
   }
   let peak = 0;
@@ -62,12 +64,12 @@ export function evaluate(table, hubId, knobs, gpu = null) {
     value += row[3] * u[3] * rank * tokens;
     value += row[4] * u[4] * pairs;
     value += row[5] * u[5] * chunk;
+    value -= (untargeted + row[6] * inLayer) * tokens;
     if (value > peak) {
       peak = value;
       alive = row[6];
     }
   }
-  peak -= untargeted * tokens;
 
   const weights = architecture.weights[set.weights] * u[0];
   let trained = architecture.parameters;
