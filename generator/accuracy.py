@@ -24,6 +24,8 @@ UNCLEAN_RUNS = ("h100-sxm-80gb/meta-llama--llama-3.1-8b--stock--lora--",)
 """Measured in a process in which Liger had replaced ``torch.nn.functional.cross_entropy`` for good (as it does for
 Granite), so with another loss than stock: the trace agrees to 0.1 % with Liger's loss and is off by 1 to 7 % with
 PyTorch's. Their memory is left out of the fit."""
+SEEN_UNTIL = "2026-11-24"
+"""The errors on held-out runs up to this day were looked at while the estimate was developed; later ones are blind."""
 QUANTITIES = ("allocated", "cap", "reserved", "speed")
 
 
@@ -68,6 +70,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             "checkpointing": run.case.gradient_checkpointing, "micro_batch": run.case.micro_batch,
             "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
             "family": run.hub_id.split("/")[-1].split("-")[0],
+            "basis": "closed" if cell.basis == 2 else "traced", "date": run.date.isoformat(),
         }  # fmt: skip
         pairs = (
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
@@ -115,6 +118,7 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
         "method": lambda r: r["method"], "recipe": lambda r: r["recipe"], "gpu": lambda r: r["gpu"], "size": size,
         "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
         "family": lambda r: r["family"],
+        "basis": lambda r: r["basis"],
         "known": lambda r: "measured" if r["model"] in measured else "config_only",
     }  # fmt: skip
     tables = {}
@@ -126,6 +130,8 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
     worst = sorted((r for r in records if "allocated" in r), key=lambda r: -abs(r["allocated"]["error"]))[:10]
     return {
         "overall": summarise(records),
+        "blind": summarise([record for record in records if record["date"] > SEEN_UNTIL]),
+        "seen_until": SEEN_UNTIL,
         "by": tables,
         "worst": [{**record, "reason": explain(record, measured)} for record in worst],
         "promises": {

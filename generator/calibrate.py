@@ -1,14 +1,13 @@
 """Corrects the estimate by measurement, and says how wrong it still is. ``python -m generator fit`` writes
 ``catalog/calibration.json``; the same inputs always give the same file.
 
-*Memory.* Per recipe × method × checkpointing, four numbers correct the rows of ``estimate``: bytes per logit and a
-factor on everything else per token where the loss is the peak; a factor on the bytes per token and bytes per hidden
-unit and token where a layer is. They are fitted by ridge regression of the relative error towards no correction, on
-runs that are not held out. A set with fewer than three such runs takes the correction of its nearest relative.
-*Smallest cap and reserved memory* are the allocated peak times the median measured ratio. *Speed*: five figures per
-card (matrix and attention rates, bandwidth, seconds per kernel launch, tokens at which products run at half rate) by
-pattern search on the median relative error, and one factor per set. Cards that were not measured take the fitted
-shares of their published rates.
+*Memory* in closed form. Per recipe × method × checkpointing, four numbers correct the rows of ``estimate``: bytes per
+logit and a factor on everything else per token where the loss is the peak; a factor on the bytes per token and bytes
+per hidden unit and token where a layer is. They are fitted by ridge regression of the relative error towards no
+correction, on runs that are not held out. A set with fewer than three such runs takes the correction of its nearest
+relative. *Smallest cap and reserved memory* of such cells are the allocated peak times the median measured ratio. Cells
+that were traced (``traced.py``) take none of this: nothing of their memory is fitted. *Speed* is fitted in
+``calibrate_speed.py``. Cards that were not measured take the fitted shares of their published rates.
 
 *Intervals* are conformal: every model is left out in turn, everything is fitted on the others, and the 90 % quantile
 (with the finite-sample correction) of the absolute log errors on the model left out is the half-width. *Errors* are
@@ -21,7 +20,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from .accuracy import QUANTITIES, UNCLEAN_RUNS, clean, errors_of, locate, summarise, usable
-from .estimate import ROW_UNITS, SPEED_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
+from .calibrate_speed import fit_speed
+from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
 from .estimate_answer import build_coefficients, correct_rows, unfused_logits
 from .records import GpuEntry, HubFacts, Run
 from .traced import FOLDER, read_traced
@@ -123,86 +123,6 @@ def fit_ratios(runs: Sequence[Run], base: Coefficients, field: str) -> dict[str,
     return found
 
 
-def pattern_search(
-    cost: Callable[[Sequence[float]], float], start: Sequence[float], rounds: int = 60
-) -> tuple[list[float], float]:
-    """Minimise over positive numbers by multiplicative steps; deterministic."""
-    best, value, step = list(start), cost(start), 0.4
-    for _ in range(rounds):
-        improved = False
-        for index in range(len(best)):
-            for sign in (1, -1):
-                trial = list(best)
-                trial[index] *= math.exp(sign * step)
-                other = cost(trial)
-                if other < value - 1e-12:
-                    best, value, improved = trial, other, True
-        if not improved:
-            step *= 0.5
-            if step < 0.003:
-                break
-    return best, value
-
-
-def _speed_terms(base: Coefficients, run: Run) -> tuple[float, ...]:
-    entry, _, cell = locate(base, run)
-    seq = run.case.seq_len + entry.virtual_tokens
-    tokens = run.case.micro_batch * float(seq)
-    s = [value * unit for value, unit in zip(cell.speed, SPEED_UNITS, strict=True)]
-    return s[0] * tokens, s[0], s[1] * tokens * seq, s[2] + s[3] * tokens, s[4]
-
-
-def ceilings(gpu: GpuEntry | None) -> list[float]:
-    """What the fitted figures of a card may not exceed: its published rates (FLOP/s, FLOP/s, bytes/s)."""
-    rate = (gpu.bf16_dense_tflops or gpu.fp16_dense_tflops) if gpu else None
-    bandwidth = gpu.bandwidth_gb_s if gpu else None
-    peak = rate * 1e12 if rate else math.inf
-    return [peak, peak, bandwidth * 1e9 if bandwidth else math.inf, math.inf, math.inf]
-
-
-def fit_speed(
-    base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """GPU id → [matmul, attention, bandwidth, launch seconds, ramp tokens], and a factor for every set."""
-    timed = [run for run in runs if run.step_seconds]
-    figures: dict[str, list[float]] = {}
-    factors: dict[str, float] = {}
-    for gpu in sorted({run.gpu for run in timed}):
-        mine = [run for run in timed if run.gpu == gpu]
-        if len(mine) < 10:
-            continue
-        names = sorted({locate(base, run)[0].id for run in mine})
-        terms = np.array([_speed_terms(base, run) for run in mine])
-        seconds = np.array([run.step_seconds for run in mine], dtype=float)
-        which = np.array([names.index(locate(base, run)[0].id) for run in mine])
-
-        def errors(p: Sequence[float], f: Any, t: Any = terms, s: Any = seconds) -> Any:
-            busy = (t[:, 0] + t[:, 1] * p[4]) / p[0] + t[:, 2] / p[1] + t[:, 3] / p[2]
-            return np.log(((busy * f) ** 4 + (t[:, 4] * p[3]) ** 4) ** 0.25 / s)
-
-        factor = np.ones(len(names))
-        most = ceilings(gpus.get(gpu))
-        point: list[float] = [6e14, 3.5e14, 2.4e12, 6e-6, 300.0]
-        for _ in range(4):
-
-            def excess(p: Sequence[float], most: Sequence[float] = most) -> float:
-                return 10 * sum(max(value / limit - 1, 0.0) for value, limit in zip(p, most, strict=True))
-
-            def cost(p: Sequence[float], f: Any = factor, w: Any = which, e: Any = errors) -> float:
-                return float(np.mean(np.abs(e(p, f[w])))) + excess(p)
-
-            point, _ = pattern_search(cost, point)
-            point = [min(value, limit) for value, limit in zip(point, most, strict=True)]
-            for index in range(len(names)):
-                own = which == index
-                bias = float(np.median(errors(point, factor[which])[own])) if own.sum() >= 3 else 0.0
-                factor[index] = min(max(factor[index] * math.exp(-0.8 * bias), 0.5), 2.0)
-        figures[gpu] = [float(f"{v:.4g}") for v in point]
-        if not factors:
-            factors = {name: float(f"{factor[i]:.4g}") for i, name in enumerate(names)}
-    return figures, borrow(factors, [entry.id for entry in base.sets])
-
-
 def fit_values(
     closed: Coefficients, base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
 ) -> dict[str, Any]:
@@ -216,7 +136,8 @@ def fit_values(
     sound = [run for run in runs if not run.id.startswith(UNCLEAN_RUNS)]
     rows = borrow(fit_rows(closed, sound), ids)
     caps, reserves = fit_ratios(sound, base, "min_cap_bytes"), fit_ratios(sound, base, "peak_reserved_bytes")
-    figures, factors = fit_speed(base, runs, gpus)
+    figures, traced, plain = fit_speed(closed, base, runs, gpus)
+    traced, plain = borrow(traced, ids), borrow(plain, ids)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
         values: dict[str, Any] = {}
@@ -226,8 +147,7 @@ def fit_values(
             values["cap"] = [0.0, float(f"{max(caps[name], 1.0):.5g}"), 0.0]
         if name in reserves:
             values["reserved"] = [0.0, float(f"{max(reserves[name], 1.0):.5g}"), 0.0]
-        if name in factors:
-            values["speed_factor"] = factors[name]
+        values["speed"] = {"traced": traced.get(name, [1.0, 1.0]), "closed": plain.get(name, [1.0, 1.0])}
         sets[name] = values
     found: dict[str, Any] = {"sets": sets, "gpus": {}, "shares": {}}
     for gpu, (matmul, attention, bandwidth, launch, ramp) in figures.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .estimate import (
     GpuFigures,
     NotEstimable,
     Row,
+    Speed,
     evaluate,
 )
 from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_row, quantise_speed
@@ -33,7 +35,8 @@ CONTEXT_BYTES = 0.6 * GIB
 MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
 LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
-FITTED = ("cap", "reserved", "speed_factor", "bands")
+CLOSED = BASES.index("closed")
+FITTED = ("cap", "reserved", "bands")
 """Fields of a set that ``fit`` writes; its other values belong to cells."""
 SEQUENCE_STEP, SEQUENCE_LIMIT, BATCH_LIMIT = 64, 1 << 20, 4096
 
@@ -103,11 +106,15 @@ def build_coefficients(
             cells = dict(entry.cells)
             sets_traced = (traced or {}).get(key, {}).get("sets", {})
             for i, cell in cells.items():
+                values = fitted.get(sets[i].id, {})
                 if "rows" in sets_traced.get(sets[i].id, {}):
                     cells[i] = traced_cell(sets_traced[sets[i].id])
-                elif values := fitted.get(sets[i].id, {}).get("rows"):
-                    rows = tuple(correct_rows(row, values, sets[i], entry) for row in cell.rows)
+                elif "rows" in values:
+                    rows = tuple(correct_rows(row, values["rows"], sets[i], entry) for row in cell.rows)
                     cells[i] = replace(cell, rows=rows)
+                if "speed" in values:
+                    factors = values["speed"]["closed" if cells[i].basis == CLOSED else "traced"]
+                    cells[i] = replace(cells[i], speed=adjust_speed(cells[i].speed, factors))
             architectures.append(replace(entry, cells=cells))
         models[item.hub_id] = index_of[key]
         shapes[item.hub_id] = shape
@@ -124,6 +131,13 @@ def traced_cell(values: Mapping[str, Any]) -> Cell:
     )
     rows = tuple(quantise_row(tuple(row)) for row in values["rows"])
     return Cell(rows, quantise_speed(tuple(values["speed"])), 0, scaled)  # type: ignore[arg-type]
+
+
+def adjust_speed(speed: Speed, factors: Sequence[float]) -> Speed:
+    """A cell's terms with the fitted factors (of work, of launches) folded in, as short numbers."""
+    work, launches = factors
+    values = (*(value * work for value in speed[:4]), speed[4] * launches)
+    return tuple(float(f"{value:.4g}") for value in values)  # type: ignore[return-value]
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -179,6 +193,38 @@ def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any
     return tuple(changed)
 
 
+@dataclass(frozen=True)
+class Bracket:
+    """Two measured runs between which a case lies, in tokens per step."""
+
+    low: Run
+    high: Run
+
+    def correct(self, answer: Answer, ask: Callable[[Case], Answer], case: Case) -> Answer:
+        """The answer times what measurement over estimate is at both ends, interpolated in the logarithm of tokens."""
+        ends = [log(run.case.micro_batch * run.case.seq_len) for run in (self.low, self.high)]
+        share = (log(case.micro_batch * case.seq_len) - ends[0]) / (ends[1] - ends[0])
+
+        def factor(measured: Callable[[Run], float | None], estimated: Callable[[Answer], float | None]) -> float:
+            found = []
+            for run in (self.low, self.high):
+                top, bottom = measured(run), estimated(ask(run.case))
+                if not top or not bottom:
+                    return 1.0
+                found.append(top / bottom)
+            return found[0] + share * (found[1] - found[0])
+
+        allocated = answer.allocated * factor(lambda r: r.peak_allocated_bytes, lambda a: a.allocated)
+        cap = max(answer.cap * factor(lambda r: r.min_cap_bytes, lambda a: a.cap), allocated)
+        reserved = max(answer.reserved * factor(lambda r: r.peak_reserved_bytes, lambda a: a.reserved), cap)
+        seconds = answer.step_seconds
+        if seconds:
+            seconds *= factor(lambda r: r.step_seconds, lambda a: a.step_seconds)
+        parts = dict(answer.breakdown)
+        parts["activations"] += allocated - answer.allocated
+        return replace(answer, allocated=allocated, cap=cap, reserved=reserved, step_seconds=seconds, breakdown=parts)
+
+
 class Estimator:
     """Estimates for every model of the catalog, on every card."""
 
@@ -199,6 +245,10 @@ class Estimator:
             for run in runs
             if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes
         }
+        self._alike: dict[tuple[Any, ...], list[Run]] = {}
+        for run in self._runs.values():
+            key = case_key(run.hub_id, run.case.model_copy(update={"micro_batch": 1, "seq_len": 1}), run.gpu)
+            self._alike.setdefault(key, []).append(run)
 
     def knows(self, hub_id: str, case: Case) -> bool:
         """Whether there are coefficients for this model in the case's recipe, method and checkpointing."""
@@ -240,9 +290,17 @@ class Estimator:
         if gpu_count > 1:
             answer = shard(answer, architecture, entry, gpu_count)
         bands = entry.bands[BASES[cell.basis]]
+        between: Bracket | None = None
         run = self._runs.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
         basis = "interpolated" if BASES[cell.basis] == "interpolated" else "estimated"
+        if run is None and gpu is not None and gpu_count == 1 and figures is not None:
+            between = self._bracket(hub_id, case, gpu.id)
+        if between is not None:
+            answer = between.correct(answer, lambda other: evaluate(entry, architecture, cell, other, figures), case)
+            basis, bands = "interpolated", entry.bands["interpolated"]
         note = f"closed form, {entry.id}" if BASES[cell.basis] == "closed" else f"traced modeling code, {entry.id}"
+        if between is not None:
+            note += f"; between runs {between.low.id} and {between.high.id}"
         if gpu_count > 1:
             note += f"; FSDP over {gpu_count} cards by formula, not measured"
             bands = {name: (1 - 2 * (1 - low), 1 + 2 * (high - 1)) for name, (low, high) in bands.items()}
@@ -295,6 +353,22 @@ class Estimator:
             fits=fits,
             largest_seq_len=longest,
             largest_micro_batch=widest,
+        )
+
+    def _bracket(self, hub_id: str, case: Case, gpu: str) -> Bracket | None:
+        """The nearest measured runs with fewer and with more tokens that differ in nothing else, if there are both."""
+
+        def tokens(of: Case) -> int:
+            return of.micro_batch * of.seq_len
+
+        key = case_key(hub_id, case.model_copy(update={"micro_batch": 1, "seq_len": 1}), gpu)
+        like = self._alike.get(key, ())
+        low = [run for run in like if tokens(run.case) < tokens(case)]
+        high = [run for run in like if tokens(run.case) > tokens(case)]
+        if not low or not high:
+            return None
+        return Bracket(
+            max(low, key=lambda run: (tokens(run.case), run.id)), min(high, key=lambda run: (tokens(run.case), run.id))
         )
 
     def _load_peak(self, hub_id: str, architecture: Architecture, entry: CoefficientSet) -> float:

@@ -165,13 +165,19 @@ def _dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = Fals
     return torch.native_dropout(x, p, True)[0]
 
 
-def observe(inputs: Any, outputs: Any = (), flops: float = 0.0, kernels: int = 1) -> None:
+Listener = Callable[[Any, Any, float, float, int], None]
+"""Hears of kernels: inputs, outputs, FLOPs of attention, FLOPs of products, number of kernels."""
+
+
+def observe(
+    inputs: Any = (), outputs: Any = (), attention: float = 0.0, product: float = 0.0, kernels: int = 1
+) -> None:
     """Report kernels that the dispatcher does not see to whoever traces (``pretend_gpu``'s argument)."""
     for listener in _LISTENERS[-1:]:
-        listener(inputs, outputs, flops, kernels)
+        listener(inputs, outputs, attention, product, kernels)
 
 
-_LISTENERS: list[Callable[[Any, Any, float, int], None]] = []
+_LISTENERS: list[Listener] = []
 
 
 def _attention_flops(query: Any, value: Any) -> float:
@@ -205,7 +211,7 @@ class _Attention(torch.autograd.Function):  # type: ignore[misc,unused-ignore]
         if key.shape[1] != heads:
             wide = (key.new_empty((batch, length, heads, width)), key.new_empty((batch, length, heads, width)))
         del sums, total, wide
-        observe((query, key, value, grad), (dq, dk, dv), 2.5 * _attention_flops(query, value), 3)
+        observe((query, key, value, grad), (dq, dk, dv), 2.5 * _attention_flops(query, value), 0.0, 3)
         return dq, dk, dv, None
 
 
@@ -232,7 +238,7 @@ class _Properties:
 
 
 @contextmanager
-def pretend_gpu(listener: Callable[[Any, Any, float, int], None]) -> Iterator[Autocast]:
+def pretend_gpu(listener: Listener) -> Iterator[Autocast]:
     """Everything above, for as long as the context lasts; ``listener`` hears of kernels (``observe``)."""
     autocast = Autocast()
     with ExitStack() as stack:

@@ -130,6 +130,7 @@ def _int8_quant(a: Any, threshold: float = 0.0) -> tuple[Any, Any, Any]:
 
 def _int8_mixed(a: Any, ca: Any, cb: Any, sca: Any, scb: Any, columns: Any = None, bias: Any = None) -> Any:
     rows, outputs = ca.numel() // ca.shape[-1], cb.shape[0]
+    trace_device.observe(product=2.0 * rows * ca.shape[-1] * outputs, kernels=0)
     exact = torch.empty((rows, outputs), dtype=torch.int32, device=a.device)
     half = torch.empty((rows, outputs), dtype=torch.float16, device=a.device)
     del exact

@@ -118,9 +118,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
     def work(self) -> Work:
         return self.events.work.setdefault(self.place, Work())
 
-    def launch(self, inputs: Any, outputs: Any = (), flops: float = 0.0, kernels: int = 1) -> None:
-        """A kernel that PyTorch's dispatcher does not see: fused attention, Liger's and bitsandbytes' kernels."""
-        self.work().launch(inputs, outputs, flops, kernels)
+    def launch(
+        self, inputs: Any, outputs: Any = (), attention: float = 0.0, product: float = 0.0, kernels: int = 1
+    ) -> None:
+        """Kernels that PyTorch's dispatcher does not see: fused attention, Liger's and bitsandbytes' kernels."""
+        self.work().launch(inputs, outputs, attention, product, kernels)
 
     def _joins_gradients(self, args: Any) -> bool:
         """Autograd adds a shared parameter's gradients in place, except where it sees a dispatch mode like this one."""

@@ -48,7 +48,7 @@ def trace_step(
 
         def size(tensors: Iterable[Any], owner: Any) -> int:
             times = repeats if groups("W", owner) == ("W", 1) else 1
-            return times * sum(item.untyped_storage().nbytes() for item in tensors)
+            return times * sum(int(item.untyped_storage().nbytes()) for item in tensors)
 
         events.parts = {"weights": 0, "adapters": 0, "gradients": 0, "optimizer": 0}
         for name, parameter in model.named_parameters():
@@ -136,7 +136,8 @@ def _layers(model: Any) -> list[Any]:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder = getattr(inner, inner.base_model_prefix, inner)
     lists = [module for module in decoder.modules() if isinstance(module, torch.nn.ModuleList)]
-    return list(max(lists, key=len))
+    longest: Any = max(lists, key=lambda found: len(found))
+    return list(longest)
 
 
 def _patched_modules(config: Any) -> list[Any]:

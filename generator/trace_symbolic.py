@@ -92,7 +92,9 @@ def decode(events: Events, primes: Primes, chunks: int) -> Forms:
 
 def size_at(forms: Forms, tokens: int, seq: int, rank: int, chunks: int) -> Forms:
     """Bytes of each form at one point."""
-    return forms @ np.array([1, rank, tokens, rank * tokens, tokens * seq, chunk_tokens(tokens, chunks)], dtype=float)
+    point = np.array([1, rank, tokens, rank * tokens, tokens * seq, chunk_tokens(tokens, chunks)], dtype=float)
+    sizes: Forms = forms @ point
+    return sizes
 
 
 def moments(copies: Copies, forms: Forms, blocks: dict[int, int]) -> tuple[Forms, list[str]]:

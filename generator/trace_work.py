@@ -23,7 +23,11 @@ def _grouped_product(a: Any, b: Any, *_: Any, out_val: Any = None, **__: Any) ->
     return int(2 * a.shape[-2] * a.shape[-1] * b.shape[-1])
 
 
-_FORMULAS = {**flop_registry, torch.ops.aten._grouped_mm: _grouped_product}
+def _linear(a: Any, weight: Any, *_: Any, out_val: Any = None, **__: Any) -> int:
+    return int(2 * a.numel() * weight.shape[0])
+
+
+_FORMULAS = {**flop_registry, torch.ops.aten._grouped_mm: _grouped_product, torch.ops.aten.linear: _linear}
 
 
 @cache
@@ -41,7 +45,7 @@ def _is_free(func: Any) -> bool:
 @cache
 def is_product(func: Any) -> bool:
     """Whether the operation is a matrix product of cuBLAS."""
-    return func._overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm")
+    return func._overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm", "linear")
 
 
 def _tensors(value: Any) -> Iterator[Any]:
@@ -55,7 +59,7 @@ def _tensors(value: Any) -> Iterator[Any]:
 
 def _bytes(tensor: Any) -> int:
     """Bytes that reading or writing the tensor moves; what is broadcast is read once."""
-    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+    return int(min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()))
 
 
 @dataclass
@@ -84,9 +88,11 @@ class Work:
             return
         self.moved += [_bytes(item) for item in (*_tensors(args), *_tensors(out))]
 
-    def launch(self, inputs: Any, outputs: Any, flops: float, kernels: int) -> None:
-        """One kernel that the dispatcher did not see."""
+    def launch(self, inputs: Any, outputs: Any, attention: float, product: float, kernels: int) -> None:
+        """Kernels that the dispatcher did not see."""
         self.launches += kernels
-        if flops:
-            self.attention.append(flops)
+        if attention:
+            self.attention.append(attention)
+        if product:
+            self.products.append(product)
         self.moved += [_bytes(item) for item in (*_tensors(inputs), *_tensors(outputs))]

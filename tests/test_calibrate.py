@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from generator.accuracy import accuracy, usable
-from generator.calibrate import ceilings, fit, pattern_search
+from generator.calibrate import fit
+from generator.calibrate_speed import ceilings, pattern_search
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
 from generator.estimate_answer import build_coefficients, correct_rows, read_json

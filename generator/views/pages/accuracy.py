@@ -20,11 +20,14 @@ GROUPS: tuple[tuple[str, Text], ...] = (
     ("size", Text(zh="按模型大小", en="By model size")),
     ("gpu", Text(zh="按显卡", en="By GPU")),
     ("checkpointing", Text(zh="按梯度检查点", en="By gradient checkpointing")),
+    ("basis", Text(zh="按估算的来源", en="By where the estimate comes from")),
     ("known", Text(zh="模型是否测过", en="Whether the model was measured")),
 )
 PARTS = {
     "on": Text(zh="开", en="on"),
     "off": Text(zh="关", en="off"),
+    "traced": Text(zh="追踪真实建模代码", en="the real modeling code, traced"),
+    "closed": Text(zh="闭式公式（没有追踪的结构）", en="closed form (architectures that are not traced)"),
     "measured": Text(zh="同一模型有别的实测参与拟合", en="other runs of the model were fitted"),
     "config_only": Text(
         zh="整个模型没有参与拟合，只知道 config", en="no run of the model was fitted, only its config is known"
@@ -67,6 +70,12 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "overall": found["overall"],
+            "blind": found["blind"],
+            "seen_until": found["seen_until"],
+            "cards": [catalog.gpus[gpu].name if gpu in catalog.gpus else gpu for gpu in sorted({r.gpu for r in ok})],
+            "runs": len(ok),
+            "shapes": len(table.architectures),
+            "traced": sum(any(cell.basis == 0 for cell in a.cells.values()) for a in table.architectures),
             "promises": found["promises"],
             "groups": [(name, title, found["by"][name]) for name, title in GROUPS],
             "parts": PARTS,
