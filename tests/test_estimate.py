@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from generator.architecture import UnknownArchitecture, count_parameters, descri
 from generator.estimate import NotEstimable, evaluate, from_json, to_json
 from generator.estimate_answer import Estimator, shape_key
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
-from generator.records import GIB, Case, GpuEntry, HubFacts
+from generator.records import GIB, Case, GpuEntry, HubFacts, Run
 from generator.traced import read_traced
 
 from .conftest import node_path
@@ -191,6 +192,70 @@ def test_the_published_table_reads_back(estimator: Estimator) -> None:
     assert to_json(from_json(published)) == published
     with pytest.raises(NotEstimable, match="version"):
         from_json({**published, "version": 99})
+
+
+def make_run(estimator: Estimator, case: Case, factor: float) -> Run:
+    """A run of test/qwen on the H100 that measured ``factor`` times the estimate."""
+    answer = estimator.estimate("test/qwen", case, H100)
+    assert answer.tokens_per_second
+    tokens = case.micro_batch * case.seq_len
+    return Run(
+        id=f"run-{tokens}", hub_id="test/qwen", config_sha256=None, stands_for=None, case=case, gpu=H100.id,
+        gpu_count=1, sharding=None, status="ok", reason=None, holdout=False, extrapolated=False, repeat=0,
+        peak_allocated_bytes=round(answer.peak_allocated_bytes.value * factor),
+        peak_reserved_bytes=round(answer.peak_reserved_bytes.value * factor), process_bytes=None, context_bytes=None,
+        min_cap_bytes=round(answer.min_cap_bytes.value * factor), load_peak_bytes=None, breakdown_bytes=None,
+        step_seconds=tokens / answer.tokens_per_second.value / factor, tokens_per_second=None, tflops_per_second=None,
+        mfu=None, environment={}, date=date(2026, 11, 25),
+    )  # fmt: skip
+
+
+def test_a_case_between_two_runs_is_interpolated(estimator: Estimator) -> None:
+    runs = [make_run(estimator, Case(seq_len=1024), 1.0), make_run(estimator, Case(seq_len=4096), 1.1)]
+    both = Estimator(estimator.table, runs, estimator.shapes)
+    plain = estimator.estimate("test/qwen", Case(seq_len=2048), H100)
+    found = both.estimate("test/qwen", Case(seq_len=2048), H100)
+    assert found.basis == "interpolated" and "run-1024" in found.basis_note and "run-4096" in found.basis_note
+    for name in ("peak_allocated_bytes", "min_cap_bytes", "tokens_per_second"):
+        value = getattr(found, name).value / getattr(plain, name).value
+        assert value == pytest.approx(1.05, rel=0.01), name
+    assert sum(found.breakdown_bytes.values()) == pytest.approx(found.peak_allocated_bytes.value)
+    for other in (Case(seq_len=8192), Case(seq_len=2048, lora_rank=8), Case(seq_len=2048, method="lora")):
+        assert both.estimate("test/qwen", other, H100).basis == "estimated"
+
+
+def test_a_training_takes_its_tokens_at_the_estimated_rate(reader: CaseReader) -> None:
+    case = {"model": "test/qwen", "gpu": H100.id, "samples": 1000, "epochs": 3}
+    rented = CaseReader(reader.estimator, {H100.id: H100.model_copy(update={"hourly_usd": 2.0})}, {})
+    answer, training = rented.answer(case)
+    assert answer.tokens_per_second
+    assert training["training_tokens"] == 1000 * 2048 * 3
+    seconds = training["training_seconds"]
+    assert seconds == pytest.approx(training["training_tokens"] / answer.tokens_per_second.value, abs=0.1)
+    assert training["training_seconds_low"] < seconds < training["training_seconds_high"]
+    assert training["training_usd"] == pytest.approx(seconds / 3600 * 2, abs=0.01)
+    with pytest.raises(ValueError, match="samples: "):
+        rented.answer({**case, "samples": -1})
+
+
+def test_a_config_without_entry_is_traced_where_torch_is(reader: CaseReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {**QWEN, "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "num_hidden_layers": 5,
+              "num_key_value_heads": 2, "vocab_size": 32000}  # fmt: skip
+    case = {"config": config, "method": "lora"}
+    unknown = {**config, "model_type": "cohere"}
+    with monkeypatch.context() as patch:
+        patch.setattr("generator.estimate_command.can_trace", lambda: False)
+        closed, _ = reader.answer(case)
+        assert "closed form" in closed.basis_note
+        with pytest.raises(UnknownArchitecture, match="cohere"):
+            reader.answer({**case, "config": unknown})
+    pytest.importorskip("torch")
+    traced, _ = reader.answer(case)
+    assert "traced" in traced.basis_note
+    assert traced.peak_allocated_bytes.value == pytest.approx(closed.peak_allocated_bytes.value, rel=0.15)
+    other, _ = reader.answer({**case, "config": unknown, "gpu": H100.id})
+    assert other.tokens_per_second is None and other.fits == "yes"
+    assert other.peak_allocated_bytes.value == pytest.approx(traced.peak_allocated_bytes.value, rel=0.1)
 
 
 def vectors(estimator: Estimator) -> dict[str, Any]:

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from generator.architecture import describe
+from generator.estimate import chunk_tokens
+from generator.estimate_closed import make_sets
 from generator.records import Case
 from generator.trace import trace
 from generator.trace_allocator import MIB, Allocator, OutOfMemory, replay, smallest_cap
+from generator.trace_depth import Depth, plan_depths, trace_whole
+from generator.trace_distil import distil_set
 from generator.trace_model import NotTraceable
+from generator.trace_repeat import one_step, repeat_middle, two_steps
 from generator.trace_step import trace_step
 
 TINY = {
@@ -100,3 +106,83 @@ def test_the_trace_of_a_small_model_agrees_with_its_measurement_to_one_percent(m
         assert traced == pytest.approx(found["memory"]["peak_allocated_bytes"], rel=0.01)
         checked += 1
     assert checked
+
+
+DEEP = {**TINY, "num_hidden_layers": 7}
+SETS = {entry.id: entry for entry in make_sets()}
+
+
+@pytest.mark.parametrize("name", ["stock/lora/on", "stock/lora/off", "stock/full/on", "stock/prompt_tuning/off"])
+def test_three_layers_give_the_events_of_seven(name: str) -> None:
+    recipe, method, checkpointing = name.split("/")
+    case = Case(recipe=recipe, method=method, seq_len=512, gradient_checkpointing=checkpointing == "on")  # type: ignore[arg-type]
+    events, copies, repeats = trace_whole(DEEP, case, plan_depths(describe(DEEP)))
+    whole = trace_step(DEEP, case, None, 1)
+    assert repeats in (4, 5) and len(events.order) < len(whole.order) == len(copies.order)
+    found = replay([events.sizes[i] for i in copies.source], copies.order, copies.marks)
+    assert found == replay(whole.sizes, whole.order, whole.marks)
+    assert events.parts == whole.parts
+
+
+def test_two_steps_follow_from_one() -> None:
+    case = Case(method="lora", seq_len=512)
+    one = two_steps(one_step(trace_step(TINY, case, None, 1)))
+    single = trace_step(TINY, case, None, 1)
+    two = trace_step(TINY, case)
+    assert (
+        replay([single.sizes[i] for i in one.source], one.order, one.marks)[1]
+        == replay(two.sizes, two.order, two.marks)[1]
+    )
+
+
+def test_a_block_that_is_repeated_frees_its_neighbours_memory() -> None:
+    case = Case(method="lora", seq_len=512)
+    blocks = ((0,), (1,), (2,))
+    events = trace_step(DEEP, case, (0, 1, 2), 1, blocks)
+    copies = repeat_middle(events, 30)
+    made = {item for item in copies.order if item >= 0}
+    freed = [~item for item in copies.order if item < 0]
+    assert len(freed) == len(set(freed)) and set(freed) <= made
+
+
+def test_layers_of_one_kind_are_traced_three_times_and_a_pattern_by_its_period() -> None:
+    assert plan_depths(describe(DEEP))[0] == Depth((0, 1, 2), ((0,), (1,), (2,)), 5)
+    kinds = (["linear_attention"] * 3 + ["full_attention"]) * 6
+    path = Path(__file__).parents[1] / "measurements" / "configs" / "qwen--qwen3.5-0.8b.json"
+    shape = describe(json.loads(path.read_text(encoding="utf-8"))["config"])
+    assert [layer.kind == "attention" for layer in shape.layers] == [kind == "full_attention" for kind in kinds]
+    assert plan_depths(shape)[0] == Depth(
+        tuple(range(12)), (tuple(range(4)), tuple(range(4, 8)), tuple(range(8, 12))), 4
+    )
+
+
+@pytest.mark.parametrize("name", ["stock/lora/on", "stock/full/off", "lean/lora/on", "stock/qlora/off"])
+def test_rows_of_one_trace_give_the_peak_at_other_lengths_and_ranks(name: str) -> None:
+    if "qlora" in name:
+        pytest.importorskip("bitsandbytes")
+    if "lean" in name:
+        pytest.importorskip("liger_kernel")
+    recipe, method, checkpointing = name.split("/")
+    shape = describe(DEEP)
+    found = distil_set(DEEP, shape, SETS[name])
+    assert found == distil_set(DEEP, shape, SETS[name])
+    for micro_batch, seq_len, rank in ((1, 1024, 8), (4, 2048, 16), (2, 4096, 64)):
+        case = Case(
+            recipe=recipe, method=method, gradient_checkpointing=checkpointing == "on", micro_batch=micro_batch,  # type: ignore[arg-type]
+            seq_len=seq_len, lora_rank=rank,
+        )  # fmt: skip
+        tokens = micro_batch * seq_len
+        point = [1, rank, tokens, rank * tokens, tokens * seq_len, chunk_tokens(tokens, 32000 // 256)]
+        peak = max(sum(a * b for a, b in zip(row, point, strict=False)) for row in found["rows"])
+        assert peak == pytest.approx(trace(DEEP, case)["peak_allocated_bytes"], rel=0.02)
+
+
+def test_work_is_counted_in_operations_of_the_model() -> None:
+    """A frozen weight: forward, recomputed forward, gradient of its input; an adapter also the gradient of itself."""
+    found = distil_set(DEEP, describe(DEEP), SETS["stock/lora/on"])["speed"]
+    layer = 256 * (256 + 2 * 128) + 256 * 256 + 3 * 256 * 512
+    adapters = 16 * sum((256 + n) for n in (256, 128, 128, 256, 512, 512)) + 16 * (512 + 256)
+    expected = 2 * (7 * layer * 3 + 32000 * 256 * 2) + 2 * 7 * adapters * 4
+    assert found[0] == pytest.approx(expected, rel=0.02)
+    assert found[1] == pytest.approx(7 * 2 * 256 * (1 + 1 + 2.5), rel=1e-6)
+    assert 100 * 7 < found[4] < 500 * 7
