@@ -27,7 +27,7 @@ from .estimate import (
     Speed,
     evaluate,
 )
-from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_row, quantise_speed
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, round_up, shorten_row
 from .records import GIB, Case, Estimate, Fit, GpuEntry, HubFacts, Range, Run
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -36,6 +36,7 @@ MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
 LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
 CLOSED = BASES.index("closed")
+EXTRA_DIGITS = 3
 FITTED = ("cap", "reserved", "bands")
 """Fields of a set that ``fit`` writes; its other values belong to cells."""
 SEQUENCE_STEP, SEQUENCE_LIMIT, BATCH_LIMIT = 64, 1 << 20, 4096
@@ -126,18 +127,17 @@ def traced_cell(values: Mapping[str, Any]) -> Cell:
     """A cell as it was traced; nothing of its memory is fitted."""
     points = values["allocator"]
     extra = (*line([(p[0], p[2] - p[1]) for p in points]), *line([(p[0], p[3] - p[1]) for p in points]))
-    scaled = tuple(
-        float(-(-value // unit)) for value, unit in zip(extra, (ROW_UNITS[0], ROW_UNITS[2]) * 2, strict=True)
-    )
-    rows = tuple(quantise_row(tuple(row)) for row in values["rows"])
-    return Cell(rows, quantise_speed(tuple(values["speed"])), 0, scaled)  # type: ignore[arg-type]
+    units = (ROW_UNITS[0], ROW_UNITS[2]) * 2
+    scaled = tuple(round_up(value / unit, EXTRA_DIGITS) for value, unit in zip(extra, units, strict=True))
+    rows = tuple(dict.fromkeys(shorten_row(row) for row in values["rows"]))
+    return Cell(rows, quantise_speed(values["speed"]), 0, scaled)  # type: ignore[arg-type]
 
 
 def adjust_speed(speed: Speed, factors: Sequence[float]) -> Speed:
     """A cell's terms with the fitted factors (of work, of launches) folded in, as short numbers."""
     work, launches = factors
     values = (*(value * work for value in speed[:4]), speed[4] * launches)
-    return tuple(float(f"{value:.4g}") for value in values)  # type: ignore[return-value]
+    return tuple(float(f"{value:.3g}") for value in values)  # type: ignore[return-value]
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -12,6 +12,8 @@ models in the lean recipe), which the published interval says.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from .architecture import Layer, Shape
@@ -238,8 +240,26 @@ def quantise_row(row: Row) -> Row:
     return (*(float(-(-value // unit)) for value, unit in zip(row[:6], ROW_UNITS, strict=True)), row[6])  # type: ignore[return-value]
 
 
-def quantise_speed(speed: Speed) -> Speed:
-    return tuple(float(f"{value / unit:.4g}") for value, unit in zip(speed, SPEED_UNITS, strict=True))  # type: ignore[return-value]
+ROW_DIGITS = (5, 3, 4, 3, 3, 3)
+"""Significant digits of a published row; rounding up by them adds less than 0.1 % to a peak."""
+
+
+def round_up(value: float, digits: int) -> float:
+    """The next larger number of so many significant digits, or the next larger whole number."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** max(math.floor(math.log10(value)) - digits + 1, 0)
+    return float(math.ceil(value / step - 1e-9) * step)
+
+
+def shorten_row(row: Sequence[float]) -> Row:
+    """A traced row in bytes → published units, short, and never smaller than it was."""
+    values = (value / unit for value, unit in zip(row[:6], ROW_UNITS, strict=True))
+    return (*(round_up(value, n) for value, n in zip(values, ROW_DIGITS, strict=True)), float(row[6]))  # type: ignore[return-value]
+
+
+def quantise_speed(speed: Sequence[float]) -> Speed:
+    return tuple(float(f"{value / unit:.3g}") for value, unit in zip(speed, SPEED_UNITS, strict=True))  # type: ignore[return-value]
 
 
 def supports(shape: Shape, set_name: str) -> bool:
