@@ -40,8 +40,8 @@ def main() -> int:
     cells: list[dict[str, Any]] = []
     for run in runs:
         try:
-            traced = trace(dict(dataset.hub[run.hub_id].config or {}), run.case)
-        except ValueError as error:
+            traced = trace(dict(dataset.hub[run.hub_id].config or {}), run.case, bool(run.min_cap_bytes))
+        except (ValueError, RuntimeError) as error:
             print(f"{run.id}: {error}", file=sys.stderr)
             continue
         kind = "clean" if run.id in sound else "unclean"

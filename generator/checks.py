@@ -7,9 +7,11 @@ from itertools import pairwise
 
 from .architecture import count_parameters
 from .dataset import Dataset
+from .distil import architectures
 from .ranking import read_ranking
 from .records import Problem, slug
 from .render import rendering_problems
+from .traced import FOLDER, read_traced
 
 Rule = Callable[[Dataset], Iterator[Problem]]
 
@@ -115,7 +117,23 @@ def ranking(dataset: Dataset) -> Iterator[Problem]:
     yield from read_ranking(dataset.root)[1]
 
 
-QUICK_RULES: tuple[Rule, ...] = (dangling_ids, duplicate_models, missing_facts, size_partition, ranking)
+def traced_coefficients(dataset: Dataset) -> Iterator[Problem]:
+    """Every file of catalog/traced can be read and belongs to a shape of the snapshot."""
+    files, problems = read_traced(dataset.root / "catalog" / FOLDER)
+    yield from problems
+    known = set(architectures(dataset.hub.values()))
+    for key, data in files.items():
+        if key not in known:
+            yield Problem(
+                file=f"catalog/{FOLDER}/{key}.json",
+                field="shape",
+                reason=f"no configuration of the snapshot has this shape any more ({data.get('model')}): delete the file",
+            )
+
+
+QUICK_RULES: tuple[Rule, ...] = (
+    dangling_ids, duplicate_models, missing_facts, size_partition, ranking, traced_coefficients
+)  # fmt: skip
 RULES: tuple[Rule, ...] = (*QUICK_RULES, parameter_counts, dead_links)
 
 

@@ -23,7 +23,8 @@ from .estimate_closed import make_sets, supports
 from .records import HubFacts
 from .traced import FOLDER, SCHEMA, TRACER, is_stale, read_traced
 
-METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "prompt_tuning", "lora_8bit", "dora")
+METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "prompt_tuning", "dora")
+"""``lora_8bit`` stays in closed form: its one measured cell takes 8.5 % more than the trace, and why is not known yet."""
 
 
 def architectures(facts: Iterable[HubFacts]) -> dict[str, HubFacts]:

@@ -26,9 +26,9 @@ from .trace_allocator import replay, smallest_cap
 STEP_PHASES = ("forward", "loss", "backward", "step")
 
 
-def trace(config: dict[str, Any], case: Case) -> dict[str, Any]:
-    """Peaks of a training step in bytes: ``peak_allocated_bytes``, ``peak_reserved_bytes``, ``min_cap_bytes``,
-    ``phase_peak_bytes``, ``parts_bytes``.
+def trace(config: dict[str, Any], case: Case, search_cap: bool = True) -> dict[str, Any]:
+    """Peaks of a training step in bytes: ``peak_allocated_bytes``, ``peak_reserved_bytes``, ``min_cap_bytes`` (None
+    without ``search_cap``), ``phase_peak_bytes``, ``parts_bytes``.
 
     Raises ``trace_model.NotTraceable`` (a ValueError) for a configuration that transformers has no class for.
     """
@@ -50,7 +50,7 @@ def trace(config: dict[str, Any], case: Case) -> dict[str, Any]:
     return {
         "peak_allocated_bytes": allocated,
         "peak_reserved_bytes": reserved,
-        "min_cap_bytes": smallest_cap(sizes, steps.order, steps.marks, allocated, reserved),
+        "min_cap_bytes": smallest_cap(sizes, steps.order, steps.marks, allocated, reserved) if search_cap else None,
         "phase_peak_bytes": phases,
         "peak_phase": max(STEP_PHASES, key=lambda name: phases[name]),
         "parts_bytes": dict(events.parts),

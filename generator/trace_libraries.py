@@ -169,7 +169,7 @@ def watch_fused_loss(recorder: Any) -> Iterator[None]:
 
     @wraps(inner)
     def watched(*args: Any, **kwargs: Any) -> Any:
-        before, recorder.place = recorder.place, FUSED_LOSS
+        before, recorder.place, recorder.fused_loss = recorder.place, FUSED_LOSS, True
         try:
             return inner(*args, **kwargs)
         finally:

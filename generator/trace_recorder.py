@@ -58,6 +58,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         self.shared: set[tuple[int, ...]] = set()
         """Shapes of the parameters that two modules share."""
         self.place: Place | None = None
+        self.fused_loss = False
+        """Whether Liger's fused loss has run."""
         self.first_product: Callable[[], None] | None = None
         """Called once, after the output of the next matrix product is allocated."""
 
@@ -93,7 +95,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
             self.launch(args, out)
             return out
         if func is torch.ops.aten.add.Tensor and not torch.is_grad_enabled() and self._joins_gradients(args):
-            return args[0]
+            return self._join(*args[:2])
         shortcut = self.shortcuts.get(func)
         out = shortcut(*args, **kwargs) if shortcut is not None else None
         if out is None:
@@ -128,6 +130,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         """Autograd adds a shared parameter's gradients in place, except where it sees a dispatch mode like this one."""
         both = len(args) == 2 and all(isinstance(item, torch.Tensor) for item in args)
         return both and args[0].shape == args[1].shape and tuple(args[0].shape) in self.shared
+
+    def _join(self, first: Any, second: Any) -> Any:
+        """The sum in place, which needs a gradient whose memory is its own. A 16-bit gradient of the head is a view of
+        a product's output: it is added out of place (measured: three times the embedding instead of two). An fp32 one
+        was cast, and Liger's fused loss makes its own."""
+        if first.element_size() > 2 or self.fused_loss:
+            return first
+        total = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+        self.add(total)
+        return total
+
+    def reserve(self, size: int) -> Callable[[], None]:
+        """An allocation of ``size`` bytes that no tensor of the trace stands for; what is returned frees it."""
+        index = len(self.events.sizes)
+        self.events.sizes.append(size)
+        self.events.shapes.append((size,))
+        self.events.order.append(index)
+        return lambda: self.events.order.append(~index)
 
     def mark(self, phase: str) -> None:
         self.events.marks.append((len(self.events.order), phase))

@@ -152,11 +152,15 @@ def _patched_modules(config: Any) -> list[Any]:
 
 
 def _add_all(recorder: Recorder, tensor: Any) -> None:
-    recorder.add(tensor)
     state = getattr(tensor, "quant_state", None)
-    if state is not None:
+    if state is None:
+        recorder.add(tensor)
+    else:
+        free = recorder.reserve(2 * state.shape[0] * state.shape[1])  # 16-bit, until it is quantised
+        recorder.add(tensor)
         for item in (state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code):
             recorder.add(item)
+        free()
     if getattr(tensor, "SCB", None) is not None:
         recorder.add(tensor.SCB)
 

@@ -40,6 +40,10 @@ QUANTITIES: tuple[tuple[str, Text], ...] = (
     ("speed", Text(zh="速度（tokens/s）", en="Speed (tokens/s)")),
 )
 REASONS = {
+    "measured_in_an_unclean_process": Text(
+        zh="测量时进程里还留着前一格的东西（权重，或 Liger 换掉的损失函数），不是估算的错",
+        en="the measuring process still held something of an earlier cell (weights, or Liger's loss): not the estimate's fault",
+    ),
     "model_not_measured": Text(zh="这个模型没有任何实测参与拟合", en="no run of this model was fitted"),
     "activations_without_checkpointing": Text(
         zh="不开检查点：所有层的激活值都要数对", en="no checkpointing: the activations of every layer count"
