@@ -14,8 +14,8 @@ from typing import Any
 
 from generator.accuracy import UNCLEAN_RUNS, clean, usable
 from generator.calibrate import write_calibration
+from generator.coefficients import build_coefficients
 from generator.dataset import load_dataset
-from generator.estimate_answer import build_coefficients
 from generator.trace import trace
 
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ import numpy as np
 
 from .accuracy import QUANTITIES, UNCLEAN_RUNS, clean, errors_of, locate, summarise, usable
 from .calibrate_speed import fit_speed
+from .coefficients import build_coefficients, correct_rows, unfused_logits
 from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
-from .estimate_answer import build_coefficients, correct_rows, unfused_logits
 from .records import GpuEntry, HubFacts, Run
 from .traced import FOLDER, read_traced
 

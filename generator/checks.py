@@ -127,7 +127,7 @@ def traced_coefficients(dataset: Dataset) -> Iterator[Problem]:
             yield Problem(
                 file=f"catalog/{FOLDER}/{key}.json",
                 field="shape",
-                reason=f"no configuration of the snapshot has this shape any more ({data.get('model')}): delete the file",
+                reason=f"no configuration of the snapshot has this shape any more ({data.get('model')}): delete it",
             )
 
 

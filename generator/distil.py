@@ -18,13 +18,13 @@ from typing import Any
 
 from .architecture import UnknownArchitecture, describe
 from .calibrate import write_calibration
-from .estimate_answer import shape_key
+from .coefficients import shape_key
 from .estimate_closed import make_sets, supports
 from .records import HubFacts
 from .traced import FOLDER, SCHEMA, TRACER, is_stale, read_traced
 
 METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "prompt_tuning", "dora")
-"""``lora_8bit`` stays in closed form: its one measured cell takes 8.5 % more than the trace, and why is not known yet."""
+"""``lora_8bit`` stays in closed form: its one measured cell takes 8.5 % more than the trace, for an unknown reason."""
 
 
 def architectures(facts: Iterable[HubFacts]) -> dict[str, HubFacts]:

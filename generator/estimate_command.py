@@ -15,16 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from .architecture import UnknownArchitecture, describe
+from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key
 from .estimate import NotEstimable, set_id, to_json
-from .estimate_answer import (
-    CONTEXT_BYTES,
-    Estimator,
-    build_coefficients,
-    gpu_figures,
-    judge,
-    read_json,
-    shape_key,
-)
+from .estimate_answer import Estimator, judge
 from .estimate_closed import make_sets
 from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
 from .traced import FOLDER, read_traced

@@ -1,6 +1,6 @@
 """Traced coefficients: ``catalog/traced/<shape>.json``, which ``python -m generator distil`` writes. No torch here.
 
-One file per distinct shape (``estimate_answer.shape_key``):
+One file per distinct shape (``coefficients.shape_key``):
 
     schema      1
     shape       the key; the file's name

@@ -6,9 +6,9 @@ import pytest
 
 from generator.accuracy import accuracy, explain, summarise
 from generator.cli import main
+from generator.coefficients import build_coefficients
 from generator.dataset import load_dataset
 from generator.estimate import NotEstimable
-from generator.estimate_answer import build_coefficients
 from generator.estimate_command import build_estimator
 from generator.records import Case, HubFacts
 from generator.views.pages.accuracy import REASONS, pages

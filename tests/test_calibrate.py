@@ -10,9 +10,9 @@ import pytest
 from generator.accuracy import accuracy, usable
 from generator.calibrate import fit
 from generator.calibrate_speed import ceilings, pattern_search
+from generator.coefficients import build_coefficients, correct_rows, read_json
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
-from generator.estimate_answer import build_coefficients, correct_rows, read_json
 from generator.estimate_command import build_estimator
 from generator.records import Case, HubFacts, Run
 from generator.runs import read_runs

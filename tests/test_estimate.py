@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from generator.architecture import UnknownArchitecture, count_parameters, describe
+from generator.coefficients import shape_key
 from generator.estimate import NotEstimable, evaluate, from_json, to_json
-from generator.estimate_answer import Estimator, shape_key
+from generator.estimate_answer import Estimator
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
 from generator.records import GIB, Case, GpuEntry, HubFacts, Run
 from generator.traced import read_traced

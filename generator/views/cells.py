@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json
 from ..dataset import Dataset
 from ..estimate import BASES, evaluate
-from ..estimate_answer import CONTEXT_BYTES, Estimator, build_coefficients, case_key, gpu_figures, read_json
+from ..estimate_answer import Estimator, case_key
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
 from ..traced import FOLDER, read_traced
 

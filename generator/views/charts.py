@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..coefficients import CONTEXT_BYTES
 from ..dataset import Dataset
-from ..estimate_answer import CONTEXT_BYTES
 from ..records import GIB, LANGUAGES, Language, Text
 from .cells import cells_of, usable_bytes
 

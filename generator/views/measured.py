@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field
 
 from ..accuracy import errors_of, usable
+from ..coefficients import CONTEXT_BYTES
 from ..dataset import Dataset
-from ..estimate_answer import CONTEXT_BYTES
 from ..records import Record
 from .cells import cells_of
 

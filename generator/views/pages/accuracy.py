@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...accuracy import accuracy
+from ...coefficients import read_json
 from ...dataset import Dataset
-from ...estimate_answer import read_json
 from ...estimate_command import build_estimator
 from ...records import GIB, Text
 from ..cells import cells_of

@@ -1,0 +1,168 @@
+"""The published table: coefficients of every known model and card, traced or in closed form, with the fit folded in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .architecture import Shape, UnknownArchitecture, describe
+from .estimate import BASES, ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, GpuFigures, Row, Speed
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, round_up, shorten_row
+from .records import GIB, GpuEntry, HubFacts
+
+CONTEXT_BYTES = 0.6 * GIB
+"""CUDA context of a training process, seen on H100 and H200; other cards are assumed to need as much."""
+MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
+"""Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
+LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
+CLOSED = BASES.index("closed")
+EXTRA_DIGITS = 3
+FITTED = ("cap", "reserved", "bands")
+"""Fields of a set that ``fit`` writes; its other values belong to cells."""
+
+
+def gpu_figures(gpu: GpuEntry, calibration: Mapping[str, Any] | None = None) -> GpuFigures:
+    """Figures of one card: fitted where it was measured, else its published rates times the fitted shares."""
+    fitted = (calibration or {}).get("gpus", {})
+    shares = (calibration or {}).get("shares", {})
+    if gpu.torch_total_gib:
+        usable = gpu.torch_total_gib * GIB
+    elif gpu.usable_mib:
+        usable = gpu.usable_mib * 1024.0**2 * 0.985
+    else:
+        usable = gpu.memory_gb * GIB * (0.75 if gpu.unified_memory else 0.97)
+    known = fitted.get(gpu.id)
+    if known:
+        return GpuFigures(usable, **{**known, "measured": True})
+    context = float(shares.get("context_bytes", CONTEXT_BYTES))
+    rate = gpu.bf16_dense_tflops or gpu.fp16_dense_tflops
+    if gpu.vendor != "NVIDIA" or not rate or not gpu.bandwidth_gb_s or gpu.gpu_count != 1:
+        return GpuFigures(usable, context)
+    return GpuFigures(
+        usable, context, rate * 1e12 * shares.get("matmul", MATMUL_SHARE),
+        rate * 1e12 * shares.get("attention", ATTENTION_SHARE),
+        gpu.bandwidth_gb_s * 1e9 * shares.get("bandwidth", BANDWIDTH_SHARE),
+        shares.get("launch_seconds", LAUNCH_SECONDS), shares.get("ramp_tokens", RAMP_TOKENS),
+    )  # fmt: skip
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A committed JSON object, or an empty one where the file does not exist yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def build_coefficients(
+    facts: Iterable[HubFacts],
+    gpus: Iterable[GpuEntry],
+    calibration: Mapping[str, Any] | None = None,
+    traced: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Coefficients, dict[str, Shape]]:
+    """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry.
+
+    ``traced`` are the files of ``catalog/traced`` by shape key; what they lack is estimated in closed form.
+    """
+    sets = calibrate_sets(make_sets(), calibration or {})
+    fitted = (calibration or {}).get("sets", {})
+    architectures: list[Architecture] = []
+    index_of: dict[str, int] = {}
+    models: dict[str, int] = {}
+    shapes: dict[str, Shape] = {}
+    for item in facts:
+        try:
+            shape = describe(item.config or {})
+        except UnknownArchitecture:
+            continue
+        key = shape_key(shape)
+        if key not in index_of:
+            index_of[key] = len(architectures)
+            entry = approximate(shape, sets)
+            cells = dict(entry.cells)
+            sets_traced = (traced or {}).get(key, {}).get("sets", {})
+            for i, cell in cells.items():
+                values = fitted.get(sets[i].id, {})
+                if "rows" in sets_traced.get(sets[i].id, {}):
+                    cells[i] = traced_cell(sets_traced[sets[i].id])
+                elif "rows" in values:
+                    rows = tuple(correct_rows(row, values["rows"], sets[i], entry) for row in cell.rows)
+                    cells[i] = replace(cell, rows=rows)
+                if "speed" in values:
+                    factors = values["speed"]["closed" if cells[i].basis == CLOSED else "traced"]
+                    cells[i] = replace(cells[i], speed=adjust_speed(cells[i].speed, factors))
+            architectures.append(replace(entry, cells=cells))
+        models[item.hub_id] = index_of[key]
+        shapes[item.hub_id] = shape
+    figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
+    return Coefficients(sets, tuple(architectures), models, figures), shapes
+
+
+def traced_cell(values: Mapping[str, Any]) -> Cell:
+    """A cell as it was traced; nothing of its memory is fitted."""
+    points = values["allocator"]
+    extra = (*line([(p[0], p[2] - p[1]) for p in points]), *line([(p[0], p[3] - p[1]) for p in points]))
+    units = (ROW_UNITS[0], ROW_UNITS[2]) * 2
+    scaled = tuple(round_up(value / unit, EXTRA_DIGITS) for value, unit in zip(extra, units, strict=True))
+    rows = tuple(dict.fromkeys(shorten_row(row) for row in values["rows"]))
+    return Cell(rows, quantise_speed(values["speed"]), 0, scaled)  # type: ignore[arg-type]
+
+
+def adjust_speed(speed: Speed, factors: Sequence[float]) -> Speed:
+    """A cell's terms with the fitted factors (of work, of launches) folded in, as short numbers."""
+    work, launches = factors
+    values = (*(value * work for value in speed[:4]), speed[4] * launches)
+    return tuple(float(f"{value:.3g}") for value in values)  # type: ignore[return-value]
+
+
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(constant, slope), neither negative, through the first and the last point, or as near as that allows."""
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    slope = max((y1 - y0) / (x1 - x0), 0.0) if x1 > x0 else 0.0
+    constant = y0 - slope * x0
+    if constant < 0:
+        return 0.0, (y0 / x0 + y1 / x1) / 2
+    return (constant, slope) if slope else ((y0 + y1) / 2, 0.0)
+
+
+def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, architecture: Architecture) -> Row:
+    """One row with the fitted correction (``calibrate.fit_rows``) folded in."""
+    per_token = row[2] * ROW_UNITS[2]
+    if not row[6] and entry.logit_bytes:
+        rest = per_token - architecture.vocab * entry.logit_bytes
+        per_token += values[0] * architecture.vocab + values[1] * rest
+    else:
+        rest = per_token - unfused_logits(row, architecture)
+        per_token += values[2] * rest + values[3] * architecture.hidden
+    fixed = row[0] + values[4] / ROW_UNITS[0]
+    return (float(round(fixed)), row[1], float(round(max(per_token, 0.0) / ROW_UNITS[2])), *row[3:])
+
+
+def unfused_logits(row: Row, architecture: Architecture) -> float:
+    """Bytes per token of logits in a lean loss row that has no chunks; they are exact and not corrected."""
+    return 0.0 if row[6] or row[5] else float(UNFUSED_LOGIT_BYTES) * architecture.vocab
+
+
+def shape_key(shape: Shape) -> str:
+    """Digest of everything in a shape that decides memory and speed."""
+    import hashlib
+
+    return hashlib.sha256(repr(replace(shape, tower_parameters=0)).encode()).hexdigest()[:16]
+
+
+def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any]) -> tuple[CoefficientSet, ...]:
+    """Sets with the fitted cap, reserve, speed factor and bands where ``fit`` has written them."""
+    fitted = calibration.get("sets", {})
+    changed = []
+    for entry in sets:
+        values = {name: value for name, value in fitted.get(entry.id, {}).items() if name in FITTED}
+        for name in ("cap", "reserved"):
+            if name in values:
+                values[name] = tuple(values[name])
+        if "bands" in values:
+            values["bands"] = {
+                basis: {**entry.bands[basis], **{k: (v[0], v[1]) for k, v in bands.items()}}
+                for basis, bands in {**entry.bands, **values["bands"]}.items()
+            }
+        changed.append(replace(entry, **values))
+    return tuple(changed)
