@@ -10,7 +10,7 @@ from typing import Any
 
 from .architecture import Shape, UnknownArchitecture, describe
 from .estimate import BASES, ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, GpuFigures, Row, Speed
-from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, round_up, shorten_row
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, shorten_row
 from .records import GIB, GpuEntry, HubFacts
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -19,7 +19,6 @@ MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
 LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
 CLOSED = BASES.index("closed")
-EXTRA_DIGITS = 3
 FITTED = ("cap", "reserved", "bands")
 """Fields of a set that ``fit`` writes; its other values belong to cells."""
 
@@ -103,7 +102,7 @@ def traced_cell(values: Mapping[str, Any]) -> Cell:
     points = values["allocator"]
     extra = (*line([(p[0], p[2] - p[1]) for p in points]), *line([(p[0], p[3] - p[1]) for p in points]))
     units = (ROW_UNITS[0], ROW_UNITS[2]) * 2
-    scaled = tuple(round_up(value / unit, EXTRA_DIGITS) for value, unit in zip(extra, units, strict=True))
+    scaled = tuple(float(f"{value / unit:.3g}") for value, unit in zip(extra, units, strict=True))
     rows = tuple(dict.fromkeys(shorten_row(row) for row in values["rows"]))
     return Cell(rows, quantise_speed(values["speed"]), 0, scaled)  # type: ignore[arg-type]
 
@@ -116,13 +115,10 @@ def adjust_speed(speed: Speed, factors: Sequence[float]) -> Speed:
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """(constant, slope), neither negative, through the first and the last point, or as near as that allows."""
+    """(constant, slope) through the first and the last point; what falls with the length counts as constant."""
     (x0, y0), (x1, y1) = points[0], points[-1]
-    slope = max((y1 - y0) / (x1 - x0), 0.0) if x1 > x0 else 0.0
-    constant = y0 - slope * x0
-    if constant < 0:
-        return 0.0, (y0 / x0 + y1 / x1) / 2
-    return (constant, slope) if slope else ((y0 + y1) / 2, 0.0)
+    slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
+    return (y0 - slope * x0, slope) if slope > 0 else (max(y0, y1), 0.0)
 
 
 def correct_rows(row: Row, values: Sequence[float], entry: CoefficientSet, architecture: Architecture) -> Row:

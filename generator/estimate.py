@@ -29,7 +29,7 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    speed = [matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches]
                    basis = index into ["estimated", "interpolated", "closed"]
                    extra = beyond the peak, in place of the set's factors where it is known: [smallest cap, the same
-                   per token, reserved, the same per token], in units u0 and u2
+                   per token, reserved, the same per token], in units u0 and u2; never less than 0
     models         {Hub id: index of its architecture}
     gpus           {GPU id: {usable_bytes, context_bytes, matmul_flops, attention_flops, bandwidth, launch_seconds,
                    ramp_tokens, measured}}; speed fields are null where the card's figures are not known
@@ -222,7 +222,7 @@ def evaluate(
         "activations": rest, "logits": logits, "other": 0.0,
     }  # fmt: skip
     if cell.extra is not None:
-        cap = peak + (cell.extra[0] * u[0] + cell.extra[1] * u[2] * tokens)
+        cap = max(peak + (cell.extra[0] * u[0] + cell.extra[1] * u[2] * tokens), peak)
         reserved = max(peak + (cell.extra[2] * u[0] + cell.extra[3] * u[2] * tokens), cap)
     else:
         cap = max(entry.cap[0] + entry.cap[1] * peak + entry.cap[2] * full_logits, peak)

@@ -51,7 +51,7 @@ def evaluate_many(
     caps = np.array([e.cap for e in entries])
     cap = np.maximum(caps[None, :, 0] + caps[None, :, 1] * allocated + caps[None, :, 2] * logits, allocated)
     above = allocated + (extra[..., 0] * u[0] + extra[..., 1] * u[2] * tokens[None, :])
-    cap = np.where(np.isnan(above), cap, above)
+    cap = np.where(np.isnan(above), cap, np.maximum(above, allocated))
     figures = [table.gpus[gpu] for gpu in gpu_ids]
     rates = np.full((len(hub_ids), len(cases), len(figures)), np.nan)
     factor = np.array([e.speed_factor for e in entries])

@@ -57,7 +57,7 @@ def test_a_traced_set_is_taken_as_it_is_and_what_was_refused_is_closed(estimator
     case = Case(method="lora", seq_len=2048, micro_batch=4)
     found = estimator.estimate("test/traced", case)
     rows = [row[0] + row[1] * 16 + row[2] * 8192 + row[3] * 16 * 8192 + row[4] * 8192 * 2048 for row in GIVEN["rows"]]
-    assert found.peak_allocated_bytes.value == pytest.approx(max(rows), rel=1e-4)
+    assert max(rows) <= found.peak_allocated_bytes.value <= max(rows) * 1.001
     assert found.min_cap_bytes.value - max(rows) == pytest.approx(3 * GIB, rel=1e-2)
     assert found.peak_reserved_bytes.value - max(rows) == pytest.approx(4 * GIB, rel=1e-2)
     assert "traced" in found.basis_note

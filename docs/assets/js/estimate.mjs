@@ -89,7 +89,7 @@ export function evaluate(table, hubId, knobs, gpu = null) {
   let cap = Math.max(set.cap[0] + set.cap[1] * peak + set.cap[2] * fullLogits, peak);
   let reserved = Math.max(set.reserved[0] + set.reserved[1] * peak + set.reserved[2] * fullLogits, cap);
   if (extra) {
-    cap = peak + (extra[0] * u[0] + extra[1] * u[2] * tokens);
+    cap = Math.max(peak + (extra[0] * u[0] + extra[1] * u[2] * tokens), peak);
     reserved = Math.max(peak + (extra[2] * u[0] + extra[3] * u[2] * tokens), cap);
   }
   let seconds = null;
