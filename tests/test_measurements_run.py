@@ -8,6 +8,7 @@ import pytest
 
 from measurements import campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
+from measurements.result import METHODS, RECIPES
 
 TINY = {
     "model_type": "qwen2",
@@ -180,3 +181,32 @@ def test_holding_out_does_not_depend_on_what_is_recorded() -> None:
     cell = Cell("a/b")
     assert cell.key == Cell("a/b", min_cap=True, holdout_kind="cell").key
     assert cell.key != Cell("a/b", repeat=1).key
+
+
+def test_the_short_campaign_is_broad_and_balanced_from_the_start() -> None:
+    plan = campaign.make_short()
+    assert len({cell.key for cell in plan}) == len(plan)
+    assert len({cell.model for cell in plan}) >= 40
+    assert all(config_path(cell.model).exists() for cell in plan)
+    assert sum(cell.min_cap for cell in plan) >= 40
+    assert sum(cell.repeat == 1 for cell in plan) >= 10
+    assert {cell.method for cell in plan} == set(METHODS)
+    early = plan[: len(plan) // 3]
+    assert len({cell.model for cell in early}) >= 20
+    assert {cell.recipe for cell in early} == set(RECIPES)
+    assert {cell.key for cell in plan if cell.holdout_kind == "model"} == {
+        cell.key for cell in plan if cell.model in campaign.HELD_OUT_MODELS
+    }
+    again = {(cell.model, cell.recipe) for cell in plan if cell.repeat == 3}
+    assert again, "some cells are measured at cut and at full depth"
+    assert all(cell.depths for cell in plan if cell.repeat == 3)
+
+
+def test_guessed_memory_is_never_below_what_was_measured() -> None:
+    from measurements.result import read_all
+    from measurements.runner import guess_need
+
+    for data in read_all(Path(__file__).parent.parent / "measurements" / "results"):
+        reserved = data["memory"]["peak_reserved_bytes"]
+        if reserved and not data["depth"]["extrapolated"]:
+            assert guess_need(cells.cell_of_result(data)) > 0.9 * reserved, data["cell"]
