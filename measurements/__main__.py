@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
+    run.add_argument("--group", type=int, default=1, help=argparse.SUPPRESS)  # ranks of this torchrun group
     run.add_argument("--slot", type=int, default=0, help=argparse.SUPPRESS)
     curves = commands.add_parser("curves", help="compare the loss curves of stock and lean on a small model")
     curves.add_argument("--model", metavar="HUB_ID", default="HuggingFaceTB/SmolLM2-135M")
@@ -92,8 +94,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     cells = _cells(options)
     if options.worker is None:
-        slots = [device for device in range(count_gpus(options)) for _ in range(count_processes(options))]
-        return oversight.oversee(arguments, slots, options.limit_s, options.cell_limit_s)
+        return _oversee(options, arguments, sorted({cell.gpu_count for cell in cells}))
     oversight.die_with_parent()
     import torch
 
@@ -102,12 +103,38 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     if not options.cpu and not torch.cuda.is_available():
         print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
         return 2
-    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
     limit = options.limit_s
     if limit is not None and options.begun is not None:
         limit = max(0.0, limit - (time.time() - options.begun))
+    cells = [cell for cell in cells if cell.gpu_count == options.group]
+    if options.group > 1:
+        from . import fsdp
+
+        device = torch.device("cpu") if options.cpu else torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return fsdp.run_group(
+            runner.find_open(cells, options.results, device), options.results, device, limit, options.worker
+        )
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
     processes = count_processes(options)
     return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
+
+
+def _oversee(options: argparse.Namespace, arguments: list[str], groups: list[int]) -> int:
+    """One worker per GPU and process for cells of one GPU, then one torchrun group per larger number of GPUs."""
+    begin = time.monotonic()
+    gpus, worst = count_gpus(options), 0
+    for size in groups:
+        limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
+        if size == 1:
+            slots = [device for device in range(gpus) for _ in range(count_processes(options))]
+            worst = oversight.oversee(arguments, slots, limit, options.cell_limit_s) or worst
+        elif size > gpus and not options.cpu:
+            print(f"skipped: cells of {size} GPUs, as torch sees {gpus}", file=sys.stderr)
+        else:
+            program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size))
+            own = [*arguments, "--group", str(size)]
+            worst = oversight.oversee(own, [0], limit, options.cell_limit_s, (*program, "-m", "measurements")) or worst
+    return worst
 
 
 def _compare_curves(options: argparse.Namespace) -> int:

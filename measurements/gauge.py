@@ -245,8 +245,10 @@ def _wants_more(seconds: list[float]) -> bool:
     return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
 
 
-def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> list[float]:
+def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float], fixed: bool = False) -> list[float]:
     """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
+
+    ``fixed``: three in any case, so that every rank of a group takes as many.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -255,7 +257,7 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> l
         often = gc.get_threshold()
         gc.set_threshold(often[0], often[1], 1 << 30)
         try:
-            while _wants_more(seconds):
+            while len(seconds) < LEAST_TIMED_STEPS if fixed else _wants_more(seconds):
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()

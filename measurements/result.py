@@ -26,7 +26,10 @@ STAGES = ("attach", "warm_up", "timed", "min_cap", "release", "waiting")
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
 
 CURVES = "curves"  # folder of loss curves among those of GPUs
-OPTIONAL = ("environment.processes", "environment.spent_seconds")  # absent from results of 2026-11-24, first runs
+OPTIONAL = (
+    *("environment.processes", "environment.spent_seconds"),  # absent from the first results of 2026-11-24
+    "memory.rank_peak_bytes",  # given on several GPUs only
+)
 
 _SIZE = "size?"  # a whole number of bytes, 0 or more, or null
 _NUMBER = "number?"  # a finite number above 0, or null
@@ -72,6 +75,7 @@ SHAPE: dict[str, Any] = {
         "breakdown_bytes": {part: _SIZE for part in PARTS},  # sums to peak_allocated_bytes
         "phase_peak_bytes": {phase: _SIZE for phase in PHASES},  # allocated peak within each phase of a step
         "peak_phase": "text?",
+        "rank_peak_bytes": "counts?",  # allocated peak of every rank; the figures above are those of the highest
     },
     "speed": {
         "step_seconds": "seconds?",  # every timed step, in order, after warm-up; of the deepest model measured

@@ -62,20 +62,29 @@ def group_cells(cells: list[Cell], heavy: Callable[[Cell], bool] = lambda cell: 
 
 def drop_impossible(cells: list[Cell], device: torch.device) -> list[Cell]:
     """The cells this machine can measure; each obstacle is said once."""
+    fsdp_methods = ("full", "lora")
     dtype = recipes.choose_compute_dtype(device)
     said: set[str] = set()
     possible = []
     for cell in cells:
         model_type = _shape(cell.model).model_type
         obstacle = recipes.find_obstacle(cell, model_type, dtype)
-        if cell.gpu_count > 1:
-            obstacle = "cells of several GPUs cannot be measured yet; they are skipped"
+        if cell.gpu_count > 1 and obstacle is None and cell.method not in fsdp_methods:
+            obstacle = f"on several GPUs only {' and '.join(fsdp_methods)} are measured; the rest is skipped"
         if obstacle is None:
             possible.append(cell)
         elif obstacle not in said:
             said.add(obstacle)
             print(f"skipped: {obstacle}", file=sys.stderr)
     return possible
+
+
+def find_open(cells: list[Cell], results: Path, device: torch.device) -> list[Cell]:
+    """The cells that this machine can measure and that have no result yet."""
+    gpu_id = describe_environment(device)["gpu_id"]
+    found = drop_impossible(select_open(cells, find_done(results, gpu_id)), device)
+    print(f"{len(found)} of {len(cells)} cells to measure on {gpu_id}", file=sys.stderr)
+    return found
 
 
 def run(
@@ -93,8 +102,7 @@ def run(
     this one is number ``slot`` of all. A cell that runs out of its share of the memory gets a larger one.
     """
     gpu_id = describe_environment(device)["gpu_id"]
-    waiting = drop_impossible(select_open(cells, find_done(results, gpu_id)), device)
-    print(f"{len(waiting)} of {len(cells)} cells to measure on {gpu_id}", file=sys.stderr)
+    waiting = find_open(cells, results, device)
     gpu_folder = None if shared is None or processes == 1 else shared / f"gpu{device.index or 0}"
     if gpu_folder is not None:
         gpu_folder.mkdir(exist_ok=True)
