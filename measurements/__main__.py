@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
+    plan.add_argument("--sharded", type=int, metavar="GPUS", help="cells of so many GPUs of one host")
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -170,7 +171,10 @@ def main(arguments: list[str]) -> int:
         if options.command == "curves":
             return _compare_curves(options)
         if options.command == "plan":
-            cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            if options.sharded:
+                cells = campaign.make_sharded(options.sharded)
+            else:
+                cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
             return 0
         if options.command == "supersede":

@@ -141,6 +141,27 @@ def make_short() -> list[Cell]:
     return [replace(cell, holdout_kind=_hold_out(cell)) for cell in make_short_plan()]
 
 
+def make_sharded(gpus: int) -> list[Cell]:
+    """Cells of so many GPUs of one host, cheapest first, hold-outs marked."""
+    wanted = (
+        ("Qwen/Qwen2.5-0.5B", "full", 1, 1024),
+        ("Qwen/Qwen3-1.7B", "full", 1, 1024),
+        ("Qwen/Qwen2.5-7B", "lora", 1, 1024),
+        ("Qwen/Qwen2.5-7B", "lora", 4, 2048),
+        ("Qwen/Qwen3-4B", "full", 1, 1024),
+        ("meta-llama/Llama-3.1-8B", "full", 1, 1024),
+        ("meta-llama/Llama-3.1-8B", "lora", 1, 4096),
+        ("Qwen/Qwen2.5-14B", "lora", 1, 1024),
+        ("Qwen/Qwen2.5-32B", "lora", 1, 1024),
+    )
+    cells = []
+    for model, method, batch, seq in wanted:
+        rank, targets = (16, "all-linear") if method == "lora" else (None, None)
+        cell = Cell(model, "stock", method, batch, seq, lora_rank=rank, lora_targets=targets)
+        cells.append(replace(cell, gpu_count=gpus, sharding="fsdp2"))
+    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in cells]
+
+
 def _hold_out(cell: Cell) -> str | None:
     if cell.model in HELD_OUT_MODELS:
         return "model"
