@@ -19,6 +19,7 @@ from .gauge import (
     Gauge,
     PhaseHooks,
     Reading,
+    drop_checkpoints,
     extend,
     find_peak_tflops,
     search_min_cap,
@@ -28,6 +29,7 @@ from .result import PARTS, PHASES, SCHEMA, SHAPE, STAGES, digest
 from .sharing import Turns
 
 LIBRARY_TABLES_BYTES = 1 << 20  # bitsandbytes keeps its code tables (1 KiB seen) for the life of the process
+INT8_TABLES_BYTES = 8 << 20  # and, of 8-bit layers, what it makes at their first use (3.4 MiB seen for 8 B)
 COMPILE_TOKENS = 32
 SLOW_STEP_SECONDS = 1.0  # a step this slow is timed while it is metered: hooks cost microseconds
 
@@ -69,6 +71,7 @@ class Session:
         self.compute_dtype = recipes.choose_compute_dtype(device)
         self.total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         self.measured = 0
+        self.before = {"build": 0.0, "memory": 0.0}  # seconds spent for the next cell before it began
         self.compiled: set[tuple[str, str, bool]] = set()
 
     # ------------------------------------------------------------------------------------------- models
@@ -76,6 +79,7 @@ class Session:
     @contextmanager
     def base_model(self, cell: Cell, layers: int | None = None) -> Iterator[tuple[Any, int | None, int | None]]:
         """The base model of a cell, with (allocated, load peak). Leaves the device empty, or raises NotClean."""
+        begun, waited = time.perf_counter(), self.gauge.turns.waited
         config = workload.read_model_config(read_config(cell.model)["config"], layers)
         before = self.gauge.release()
         model = workload.describe_weights(config, cell.weights, self.device, self.compute_dtype)
@@ -89,6 +93,7 @@ class Session:
                     prepared = stack.enter_context(recipes.prepared_base(model, cell.recipe, cell.weights))
                 allocated = self.gauge.release()
                 self.gauge.mark("load")
+                self.before["build"] += time.perf_counter() - begun - (self.gauge.turns.waited - waited)
                 yield prepared, allocated, self.gauge.peaks.get("load")
         finally:
             del model
@@ -119,13 +124,17 @@ class Session:
             if "CUDA error" in str(error) or "AcceleratorError" in type(error).__name__:
                 raise NotClean(outcome.reason or "CUDA error") from None
         released = time.perf_counter()
+        if outcome.status != "ok":
+            drop_checkpoints()
         after = self.gauge.release()
         # bitsandbytes frees a few KiB of a quantised base at its first use: less than before is clean too.
-        if after is not None and allocated is not None and after - allocated > LIBRARY_TABLES_BYTES:
+        kept = INT8_TABLES_BYTES if cell.weights == "int8" else LIBRARY_TABLES_BYTES
+        if after is not None and allocated is not None and after - allocated > kept:
             outcome.unclean = f"{after - allocated} bytes stay allocated after {cell}"
         outcome.wall_seconds = time.perf_counter() - begin
         spent |= {"release": time.perf_counter() - released, "waiting": self.gauge.turns.waited - waited}
-        outcome.spent = spent
+        outcome.spent = spent | self.before
+        self.before = dict.fromkeys(self.before, 0.0)
         return outcome
 
     def _attempt(

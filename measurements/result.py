@@ -22,12 +22,13 @@ RECIPES = ("stock", "lean")
 METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning")
 STATUSES = ("ok", "oom", "failed", "skipped")
 PHASES = ("forward", "loss", "backward", "step")
-STAGES = ("attach", "warm_up", "timed", "min_cap", "release", "waiting")
+STAGES = ("build", "attach", "warm_up", "timed", "min_cap", "release", "waiting", "memory")
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
 
 CURVES = "curves"  # folder of loss curves among those of GPUs
 OPTIONAL = (
     *("environment.processes", "environment.spent_seconds"),  # absent from the first results of 2026-11-24
+    *("environment.spent_seconds.build", "environment.spent_seconds.memory"),  # absent until 2026-11-25
     "memory.rank_peak_bytes",  # given on several GPUs only
 )
 
@@ -107,7 +108,9 @@ SHAPE: dict[str, Any] = {
         "cells_before": "natural?",  # measured earlier in this process: 0 = context_bytes is that of a fresh process
         "wall_seconds": _NUMBER,  # spent on this cell, its share of building the model left out
         "processes": "count?",  # that shared the GPU; steps are timed while the others wait
-        "spent_seconds": {stage: "duration?" for stage in STAGES},  # where wall_seconds went
+        "spent_seconds": {
+            stage: "duration?" for stage in STAGES
+        },  # where wall_seconds went; build and memory: before it
         "date": "date",
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import time
@@ -108,6 +109,7 @@ def run(
         gpu_folder.mkdir(exist_ok=True)
     deaths = Deaths(shared, slot)
     session = measure.Session(device, Turns(gpu_folder, deaths.mark(slot)), processes)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns at every step of an 8-bit layer
     gc.collect()
     gc.freeze()  # what is alive now stays: no later pass over the heap has to look at it
     return _Queue(session, waiting, results, gpu_id, _Clock(limit_seconds, shared is not None), shared, deaths).work()
@@ -127,7 +129,7 @@ class _Clock:
         if self.limit is None or time.monotonic() - self.begin <= self.limit:
             return False
         if not self.said:
-            print(f"stopped at the limit of {self.limit:.0f} s; the same command goes on", file=sys.stderr)
+            print("time is over; the same command goes on where this one stops", file=sys.stderr)
         self.said = True
         return True
 
@@ -208,20 +210,26 @@ class _Queue:
 
     def _measure(self, name: str, group: list[Cell]) -> bool | None:
         """True when the group was worked through, as far as time allowed; None when it does not fit now."""
-        share = max(guess_need(cell) for cell in group) if self.total is not None else 0
+        share = max(self._need(cell) for cell in group) if self.total is not None else 0
 
         def patience() -> bool:
             since = self.passed_over.setdefault(name, time.monotonic())
             return time.monotonic() - since > PATIENCE_SECONDS and not self.clock.is_over()
 
         while group and not self.clock.is_over():
+            begun = time.perf_counter()
             with self.tickets.take(share, patience) as ticket:
                 if ticket is None and self.total is not None:
                     return None
                 self.passed_over.pop(name, None)
+                self.session.before["memory"] += time.perf_counter() - begun
                 group = self._measure_in(ticket, group)
-            share *= 2  # for those that ran out of their share
+            share = max((self._need(cell) for cell in group), default=0)
         return True
+
+    def _need(self, cell: Cell) -> int:
+        """Bytes to reserve for a cell: twice as much as where it ran out before."""
+        return max(guess_need(cell), 2 * self.claims.too_little(cell.key))
 
     def _measure_in(self, ticket: int | None, group: list[Cell]) -> list[Cell]:
         """Measures a group in its share of the memory; returns the cells that want a larger one. Raises NotClean."""
@@ -235,6 +243,7 @@ class _Queue:
                 for cell, data in found:
                     left.pop(cell.key, None)
                     if data["status"] == "oom" and ticket and self.total and ticket < self.total:
+                        self.claims.note_too_little(cell.key, ticket)
                         again.append(cell)
                     else:
                         write(data, self.results)

@@ -156,6 +156,16 @@ class Claims:
         with (self.folder / f"{name}.claim").open("a") as file:
             yield _lock_now(file)
 
+    def note_too_little(self, key: str, share: int) -> None:
+        """A cell ran out of so many bytes; whoever comes to it next, in this process or a later one, takes more."""
+        if self.folder is not None:
+            (self.folder / f"{key[:16]}.share").write_text(str(share))
+
+    def too_little(self, key: str) -> int:
+        """The share in which a cell ran out of memory, or 0."""
+        path = None if self.folder is None else self.folder / f"{key[:16]}.share"
+        return int(path.read_text()) if path is not None and path.exists() else 0
+
     def count(self) -> tuple[int, float]:
         """One more is done; returns how many all processes have done, and the seconds since the first began."""
         self.own += 1

@@ -12,7 +12,7 @@ import pytest
 
 from measurements import oversight
 from measurements.result import read_all
-from measurements.sharing import Deaths, Tickets, Turns
+from measurements.sharing import Claims, Deaths, Tickets, Turns
 
 TINY = {
     "model_type": "qwen2",
@@ -173,3 +173,10 @@ def test_tickets_of_the_dead_are_free_again(tmp_path: Path) -> None:
     with tickets.take(500, lambda: False) as everything:
         assert everything == 100
     assert not list(tmp_path.glob("*.ticket"))
+
+
+def test_a_share_that_was_too_small_is_remembered_by_a_later_process(tmp_path: Path) -> None:
+    Claims(tmp_path).note_too_little("0123456789abcdef" * 4, 5 << 30)
+    assert Claims(tmp_path).too_little("0123456789abcdef" * 4) == 5 << 30
+    assert Claims(tmp_path).too_little("f" * 64) == 0
+    assert Claims().too_little("f" * 64) == 0
