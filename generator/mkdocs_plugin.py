@@ -19,7 +19,7 @@ from .checks import find_problems
 from .dataset import INPUTS, Dataset, input_digest, load_dataset
 from .live_reload import GeneratedFile, LastBuild, Share, build_changes_only, skip_search
 from .records import LANGUAGES, Language
-from .render import render, render_shared
+from .render import RENDERING_ERRORS, render, render_shared
 from .views.page import Page, compiled, language_prefix
 from .views.pages import collect_pages
 
@@ -78,7 +78,7 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
         share = self.last.share_out(language, self.pages, Path(config.config_file_path).parent)
         try:
             contents, _ = render(self.dataset, language, share.now, [page.path for page in self.pages])
-        except (ValueError, LookupError) as error:
+        except RENDERING_ERRORS as error:
             raise PluginError(f"{type(error).__name__}: {error}") from error
         self.built[language] = (share, contents)
         old = self.last.pages.get(language, {})

@@ -57,7 +57,11 @@ class Page:
 
 
 class DeadLink(ValueError):
-    """A template links to a page that nobody generates."""
+    """A template of page `source` links to page `target`, which nobody generates."""
+
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__(f"{source} links to {target}, which nobody generates")
+        self.target = target
 
 
 def inert(value: object) -> Markup:
@@ -170,7 +174,7 @@ class PageRenderer:
         def link(target: str) -> Markup:
             path = target.partition("#")[0]
             if path.endswith(".md") and path not in self.known:
-                raise DeadLink(f"{page.path} links to {path}, which nobody generates")
+                raise DeadLink(page.path, path)
             return inert_url(relative_url(page.path, target, language_prefix(self.language)))
 
         return link
