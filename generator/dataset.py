@@ -160,7 +160,14 @@ def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
     catalog, problems = load_catalog(root)
     digest = input_digest(root, (".json", ".jsonl"))
     hub, runs, discovery, json_problems = _read_json(root, digest)
-    return Dataset(root, catalog, hub, runs, discovery, digest), [*problems, *json_problems]
+    problems += [problem.model_copy(update={"file": relative(problem.file, root)}) for problem in json_problems]
+    return Dataset(root, catalog, hub, runs, discovery, digest), problems
+
+
+def relative(file: str, root: Path) -> str:
+    """A file's name as a contributor knows it: from the root of the repository."""
+    path = Path(file)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else file
 
 
 @lru_cache(maxsize=1)

@@ -39,6 +39,22 @@ def test_memory_has_as_many_decimals_as_it_deserves(size: float | None, written:
     assert figures.gib(size) == written
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (134e6, "134M"), (999_885_952, "1B"), (999.4e6, "999M"), (7.62e9, "7.62B"), (1.026e12, "1.03T")],
+)
+def test_parameters_are_written_in_the_unit_that_fits(value: float | None, written: str) -> None:
+    assert figures.billions(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (420, "420"), (999.6, "1k"), (45_300, "45.3k"), (999_990, "1M"), (3.4e6, "3.4M")],
+)
+def test_popularity_is_written_by_magnitude(value: float | None, written: str) -> None:
+    assert figures.short_count(value) == written
+
+
 @pytest.mark.parametrize(("value", "written"), [(24.0, "24"), (1.5, "1.5"), (None, "–")])
 def test_given_figures_stay_as_given(value: float | None, written: str) -> None:
     assert figures.plain(value) == written

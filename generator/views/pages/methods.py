@@ -41,7 +41,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         yield Page(
             path=f"methods/{method.id}.md",
             template="method.md.j2",
-            title=Text(zh=f"{method.name}：原理、显存与取舍", en=f"{method.name}: how it works and what it costs"),
+            title=Text(
+                zh=f"{method.title.zh}：原理、显存与取舍", en=f"{method.title.en}: how it works and what it costs"
+            ),
             description=Text(zh=clip(method.summary.zh, 120), en=clip(method.summary.en, 155)),
             context={
                 **shared,

@@ -67,7 +67,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 if (found := by_model.get(model.hub_id))
                 for citation in found.citations
             },
-            key=lambda c: (-c.compared, c.group, c.benchmark),
+            key=lambda c: (-c.compared, c.group, c.benchmark, c.setting, c.place),
         )
         yield Page(
             path=f"models/{model.id}.md",
@@ -142,12 +142,13 @@ def length_table(cells: Cells, model: ModelEntry, context: int | None) -> list[t
     return rows
 
 
-def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tuple[int, int, str, Need, Need] | None:
+def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tuple[int, int, Text, Need, Need] | None:
     """Shortest and longest length of the first row with its name and both needs: what the memory figure shows."""
     for method, _, needs in rows:
         known = [(length, need) for length, need in zip(LENGTHS, needs, strict=True) if need]
         if len(known) > 1:
-            name = dataset.catalog.methods[method].name if method in dataset.catalog.methods else method
+            entry = dataset.catalog.methods.get(method)
+            name = entry.title if entry else Text(zh=method, en=method)
             return known[0][0], known[-1][0], name, known[0][1], known[-1][1]
     return None
 
