@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from .records import Case, Problem, Run
 
 SCHEMA = 1
+CURVES = "curves"
+"""Folder of loss curves among those of the cards; ``curves.py`` reads it."""
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
@@ -19,6 +21,8 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
     runs: list[Run] = []
     problems: list[Problem] = []
     for path in sorted(folder.glob("*/*.json")):
+        if path.parent.name == CURVES:
+            continue
         try:
             runs.append(read_run(json.loads(path.read_text(encoding="utf-8")), f"{path.parent.name}/{path.stem}"))
         except json.JSONDecodeError as error:

@@ -77,7 +77,7 @@ def test_no_gpu_still_gets_an_answer(tab: Any, site_url: str, language: str) -> 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_two_a100_hold_a_70b(tab: Any, site_url: str, language: str) -> None:
-    visit(tab, site_url, language, "?g=2x-a100-sxm-80gb&q=llama-3.3-70b&m=qlora")
+    visit(tab, site_url, language, "?g=2x-a100-sxm-80gb&i=llama-3.3-70b&m=qlora")
     assert "llama-3.3-70b-instruct" in ids(tab)
     assert tab.get_attribute(".fa-result", "data-fits") == "yes"
 
@@ -118,7 +118,7 @@ def test_compare_and_copy_a_config(tab: Any, site_url: str, language: str) -> No
     names = ids(tab)[:2]
     for name in names:
         tab.check(f'.fa-result[data-id="{name}"] .fa-compare input')
-    assert tab.locator("[data-comparison] thead th").count() == 3
+    assert tab.locator("[data-compared] thead th").count() == 3
     tab.locator(".fa-result details summary").first.click()
     tab.select_option(".fa-config select", "trl")
     assert "model_name_or_path" in tab.inner_text(".fa-config code")
@@ -136,7 +136,7 @@ def test_keyboard_alone_reaches_the_first_model(tab: Any, site_url: str, languag
         )
         if seen[-1] == ids(tab)[0]:
             break
-    assert {"t", "m", "c", "q", "o", "f"} <= set(seen) and seen[-1] == ids(tab)[0]
+    assert {"t", "m", "c", "i", "o", "f"} <= set(seen) and seen[-1] == ids(tab)[0]
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
