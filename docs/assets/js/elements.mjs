@@ -16,8 +16,8 @@ export function el(name, attributes = {}, ...children) {
 /** A table: `head` is a list of [word, "num" or ""], `rows` are lists of cells; the first cell of a row heads it. */
 export function tableOf(head, rows, numeric = []) {
   const kind = (i) => (numeric.includes(i) ? { class: "num" } : {});
-  return el("table", {},
-    head && el("thead", {}, el("tr", {}, ...head.map((word, i) => el("th", { scope: "col", ...kind(i) }, word)))),
+  return el("table", { class: "fa-table" },
+    head && el("thead", {}, el("tr", {}, ...head.map((word, i) => (word ? el("th", { scope: "col", ...kind(i) }, word) : el("td"))))),
     el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells.map((cell, i) => (i
       ? el("td", kind(i), ...[cell].flat())
       : el("th", { scope: "row" }, ...[cell].flat())))))));

@@ -5,7 +5,7 @@ import { row } from "./picker_rows.mjs";
 import { parts, score } from "./rank.mjs";
 import { readRuns } from "./runs.mjs";
 import { clean, DEFAULTS, format, parse } from "./state.mjs";
-import { METHOD, say, WORDS } from "./words.mjs";
+import { say, WORDS } from "./words.mjs";
 
 const root = document.querySelector("[data-picker]");
 const lang = document.documentElement.lang.startsWith("en") ? "en" : "zh";
@@ -74,7 +74,7 @@ function drawAnswer(rows, any) {
   const best = rows.find((r) => r.answer && (!any || r.answer.fits !== "no"));
   if (!results.length) answerLine.textContent = W.noModel;
   else if (!best) answerLine.textContent = W.noTable;
-  else if (any) answerLine.textContent = say(W.answer, name, task.name[lang === "zh" ? 0 : 1], best.model.name, METHOD[best.answer.knobs.method], gib(best.answer.needed));
+  else if (any) answerLine.textContent = say(W.answer, name, task.name[lang === "zh" ? 0 : 1], best.model.name, W.methods[best.answer.knobs.method], gib(best.answer.needed));
   else answerLine.textContent = say(W.nothing, name, best.model.name);
   const said = [];
   if (card.substitute) said.push(say(W.noGpu, `${card.name} (${card.gb} GB)`));
@@ -83,11 +83,14 @@ function drawAnswer(rows, any) {
   notes.replaceChildren(...said.map((text) => el("p", {}, text)));
 }
 
+/** Side by side and "what do I need for it?", whose answer then stands on top. */
 async function drawPanels() {
   const { state } = view;
   if (!state.w && !state.x.includes(",")) return panels.replaceChildren();
   const { comparison, inverse } = await import("./picker_panels.mjs");
-  return panels.replaceChildren(...[state.w && inverse(view), comparison(view, results)].filter(Boolean));
+  const needed = state.w && inverse(view);
+  if (needed) answerLine.textContent = needed.answer;
+  return panels.replaceChildren(...[needed?.node, comparison(view, results)].filter(Boolean));
 }
 
 function update() {

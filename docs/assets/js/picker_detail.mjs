@@ -3,7 +3,7 @@ import { ladder } from "./answers.mjs";
 import { config, FRAMEWORKS } from "./configs.mjs";
 import { el, gib, number, tableOf } from "./elements.mjs";
 import { badge, basisNote, evidence, leanNote, modelUrl, PARTS, recipeName, verdict } from "./picker_rows.mjs";
-import { METHOD, say } from "./words.mjs";
+import { say } from "./words.mjs";
 
 const MODELS = new URL("../../api/v1/models/", import.meta.url);
 const CITED = 6;
@@ -12,7 +12,7 @@ function settings({ W, card }, answer) {
   const { knobs } = answer;
   const adapters = !knobs.method.startsWith("full") && knobs.method !== "prompt_tuning";
   return tableOf(null, [
-    [W.card, card.name], [W.method, METHOD[knobs.method]], [W.recipe, recipeName(W, knobs.recipe)],
+    [W.card, card.name], [W.method, W.methods[knobs.method]], [W.recipe, recipeName(W, knobs.recipe)],
     [W.seq, number(knobs.seq_len, 0)], [W.micro, String(knobs.micro_batch)],
     [W.gc, knobs.gradient_checkpointing ? W.on : W.off], [W.rankWord, adapters ? String(knobs.lora_rank) : "–"],
     [W.targets, adapters ? W.allLinear : "–"], [W.basisWord, basisOf(W, answer)],

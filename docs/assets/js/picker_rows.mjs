@@ -3,7 +3,7 @@ import { isOld } from "./age.mjs";
 import { hours } from "./answers.mjs";
 import { billions, el, gib, number, shortCount } from "./elements.mjs";
 import { format } from "./state.mjs";
-import { METHOD, say } from "./words.mjs";
+import { say } from "./words.mjs";
 
 const ICON = { yes: "✓", tight: "≈", no: "✕", null: "?" };
 export const PARTS = ["weights", "adapters", "gradients", "optimizer", "activations", "logits", "other"];
@@ -133,13 +133,13 @@ export function row(view, result, place) {
   });
   const lean = answer?.knobs.recipe === "lean";
   const notes = [];
-  if (lean) notes.push(leanNote(view));
+  if (lean) notes.push(`${W.leanName}${W.colon}${leanNote(view)}`);
   if (answer && model.context && answer.knobs.seq_len > model.context) notes.push(say(W.beyond, number(model.context, 0)));
   return el("li", { class: "fa-result", "data-id": model.id, "data-fits": answer?.fits ?? "none" },
     el("div", { class: "fa-head" },
       el("span", { class: "fa-place", "aria-hidden": "true" }, String(place)),
       el("h2", {}, el("a", { href: modelUrl(model.id) }, model.name)), el("span", { class: "fa-muted" }, billions(model.parameters)),
-      answer && el("span", { class: "fa-chip" }, `${METHOD[answer.knobs.method]} · ${recipeName(W, answer.knobs.recipe)}`),
+      answer && el("span", { class: "fa-chip" }, `${W.methods[answer.knobs.method]} · ${recipeName(W, answer.knobs.recipe)}`),
       badge(W, answer?.fits ?? null), el("label", { class: "fa-compare" }, toggle, W.compare)),
     answer && bar(W, answer, card.figures), answer && figuresLine(view, answer), whyLine(W, result),
     ...notes.map((note) => el("p", { class: "fa-aside" }, note)), more);

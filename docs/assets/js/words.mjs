@@ -1,6 +1,9 @@
 // The picker's words in both languages; `{0}` is filled in by `say`.
 export const WORDS = {
   zh: {
+    methods: {
+      full: "全量（fp32）", full_bf16_adam8bit: "全量（bf16 + 8 位 Adam）", lora: "LoRA", qlora: "QLoRA", lora_8bit: "8 位 LoRA", dora: "DoRA", prompt_tuning: "提示微调",
+    },
     fits: "放得下", tight: "很紧", no: "放不下", none: "无法估算",
     fitsTip: "区间上限也在显存之内", tightTip: "估算值放得下，区间上限放不下", noTip: "估算值超过可用显存",
     measured: "实测", interpolated: "插值", estimated: "估算",
@@ -14,7 +17,8 @@ export const WORDS = {
     leanUnproven: "按设计与常规配方只差舍入，损失曲线尚未对比", leanProven: "按设计与常规配方只差舍入；{0} 个模型的损失曲线一致（最长 {1} 步，{2}）", leanDiffers: "{0} 个模型的损失曲线与常规配方不全一致（最长 {1} 步，{2}）",
     accumulation: "总批大小按 8 累积；累积期间适配器梯度常驻，显存比上面略多。", noAccumulation: "全量微调没有加梯度累积：累积会让全部梯度常驻，上面的数字就不成立了。",
     manyCards: "上面的数字是 {0} 张卡全分片（FSDP）时每张卡的；这份配置没有写分布式启动设置。",
-    noModel: "没有符合条件的模型。", noCard: "没有这张卡；也可以写显存大小，如 24 GB", inverseNone: "目录里没有放得下它的卡：试试多卡机器、QLoRA 或更短的序列。", weights: "权重", adapters: "适配器", gradients: "梯度", optimizer: "优化器", activations: "激活值",
+    noModel: "没有符合条件的模型。", noCard: "没有这张卡；也可以写显存大小，如 24 GB", from: "{0} 从 {1} GB 起", smallest: "稳妥放下的最小显卡", inverseNowhere: "{0}：目录里没有单张卡能稳妥放下它",
+    inverseNone: "目录里没有放得下它的卡：试试多卡机器、QLoRA 或更短的序列。", weights: "权重", adapters: "适配器", gradients: "梯度", optimizer: "优化器", activations: "激活值",
     logits: "logits", other: "其他", context: "CUDA 上下文与缓存", usable: "可用 {0} GiB", needs: "需要 {0} GiB（{1}–{2}）",
     speed: "{0} token/s", hours: "约 {0} 小时", minutes: "约 {0} 分钟", cost: "约 {0}（{1}/小时）", noSpeed: "速度未知",
     better: "{0} 份可比成绩表；不低于 {1}% 的可比模型", noEvidence: "没有可比的公开成绩", gated: "需申请访问",
@@ -33,6 +37,9 @@ export const WORDS = {
     parts: { fit: "显存", quality: "成绩", size: "规模", start: "起点", language: "语言", licence: "许可", recency: "新旧", popularity: "流行" }, share_: "链接已复制", loadError: "数据没有加载成功，请刷新页面。", noTable: "估算系数尚未发布，下面只按任务适配度排序。",
   },
   en: {
+    methods: {
+      full: "Full (fp32)", full_bf16_adam8bit: "Full (bf16 + 8-bit Adam)", lora: "LoRA", qlora: "QLoRA", lora_8bit: "8-bit LoRA", dora: "DoRA", prompt_tuning: "Prompt tuning",
+    },
     fits: "fits", tight: "tight", no: "too big", none: "no estimate",
     fitsTip: "even the upper end of the interval is within the card", tightTip: "the estimate fits, the upper end of its interval does not", noTip: "the estimate exceeds the usable memory",
     measured: "measured", interpolated: "interpolated", estimated: "estimated",
@@ -46,10 +53,11 @@ export const WORDS = {
     leanUnproven: "equal to stock by design but for rounding; curves not compared yet", leanProven: "equal to stock by design but for rounding; loss curves agree on {0} models (up to {1} steps, {2})", leanDiffers: "loss curves do not all agree with stock on {0} models (up to {1} steps, {2})",
     accumulation: "Accumulates to 8 sequences; adapter gradients stay alive meanwhile, so it needs slightly more than shown.", noAccumulation: "No gradient accumulation for full fine-tuning: it keeps all gradients alive, and the figures above would not hold.",
     manyCards: "The figures are per card with {0} cards fully sharded (FSDP); this config leaves the distributed launch out.",
-    noModel: "No model meets these conditions.", noCard: "No such card; a memory size such as 24 GB works too", inverseNone: "No card of the catalog holds it: try a machine of several cards, QLoRA or a shorter sequence.", weights: "weights", adapters: "adapters", gradients: "gradients", optimizer: "optimiser", activations: "activations",
+    noModel: "No model meets these conditions.", noCard: "No such card; a memory size such as 24 GB works too", from: "{0} from {1} GB", smallest: "Smallest card that surely holds it", inverseNowhere: "{0}: no single card of the catalog surely holds it",
+    inverseNone: "No card of the catalog holds it: try a machine of several cards, QLoRA or a shorter sequence.", weights: "weights", adapters: "adapters", gradients: "gradients", optimizer: "optimiser", activations: "activations",
     logits: "logits", other: "other", context: "CUDA context and cache", usable: "{0} GiB usable", needs: "needs {0} GiB ({1}–{2})",
     speed: "{0} tokens/s", hours: "about {0} h", minutes: "about {0} min", cost: "about {0} (at {1}/h)", noSpeed: "speed unknown",
-    better: "{0} comparable tables; not below {1}% of compared models", noEvidence: "no comparable published score", gated: "access on request",
+    better: "comparable tables: {0}; not below {1}% of compared models", noEvidence: "no comparable published score", gated: "access on request",
     commercial: ["no commercial use", "licence unknown", "commercial with conditions", "commercial use"], released: "released {0}", downloads: "{0} downloads in 30 days",
     read: " ({0})", readOld: " ({0}, old)", noDay: "day unknown",
     results: "{0} models fit, {1} are tight, {2} are too big", answer: "{0} · {1}: {2}, {3}, needs {4} GiB", nothing: "With these settings nothing that meets your conditions fits {0}. Closest is {1}: switch on first what is listed below.",
@@ -64,10 +72,6 @@ export const WORDS = {
     inverse: "What {0} needs: {1} cards fit it", sharded: "{0} cards, fully sharded (by formula)", beyond: "beyond its context of {0}", why: "Why this model",
     parts: { fit: "memory", quality: "scores", size: "size", start: "start", language: "language", licence: "licence", recency: "recency", popularity: "popularity" }, share_: "Link copied", loadError: "The data did not load; please reload the page.", noTable: "Coefficients are not published yet; the order below is by suitability only.",
   },
-};
-
-export const METHOD = {
-  full: "Full (fp32)", full_bf16_adam8bit: "Full (bf16 + 8-bit Adam)", lora: "LoRA", qlora: "QLoRA", lora_8bit: "LoRA 8-bit", dora: "DoRA", prompt_tuning: "Prompt tuning",
 };
 
 /** A phrase of `words` with its gaps filled. */
