@@ -103,9 +103,11 @@ const out = cases.map(({ hub, gpu, knobs, samples, epochs }) => {
   const found = price(table, { hub }, knobs, card);
   if (!found) return null;
   const batch = found.run || card.count > 1 ? null : largestBatch(table, { hub }, knobs, card);
-  const { basis, fits, allocated, reserved, cap, needed, low, high, tokens_per_second: rate, ranges, breakdown } = found;
+  const { basis, fits, allocated, reserved, cap, needed, low, high, tokens_per_second: rate } = found;
+  const { ranges, breakdown } = found;
   const edges = [...ranges.allocated, ...ranges.reserved, ...ranges.cap, ...(ranges.rate ?? [null, null])];
-  return { basis, fits, figures: [allocated, reserved, cap, needed, low, high, rate, ...edges, hours(found, samples, epochs)], breakdown, batch };
+  const figures = [allocated, reserved, cap, needed, low, high, rate, ...edges, hours(found, samples, epochs)];
+  return { basis, fits, figures, breakdown, batch };
 });
 process.stdout.write(JSON.stringify(out));
 """

@@ -14,10 +14,10 @@ const form = root.querySelector("form");
 const [list, answerLine, count, notes, panels, moreButton] = ["results", "answer", "count", "notes", "panels", "more"]
   .map((name) => root.querySelector(`[data-${name}]`));
 const API = new URL("../../api/v1/", import.meta.url);
-const PAGE = 10;
+const PAGE = 10, FOLD = 4; // rows per page of the list, and rows that a screen shows
 // What the parts of the picker share: data and coefficients never change, card and task follow the state.
 const view = { lang, W, data: null, table: null, state: { ...DEFAULTS }, card: null, task: null, change };
-let results = [], shown = PAGE;
+let results = [], shown = PAGE, rest;
 
 const ORDER = {
   rank: (a, b) => b.score - a.score,
@@ -57,9 +57,19 @@ function choose() {
   return [nearest.length ? nearest : fitting, false];
 }
 
+/** The rows: what a screen shows within the frame of the input, the rest right after it. */
 function drawList() {
   const [rows, any] = choose();
-  list.replaceChildren(...rows.slice(0, shown).map((result, i) => row(view, result, i + 1)));
+  const wanted = rows.slice(0, shown);
+  const draw = (from, to) => {
+    const fresh = wanted.slice(from, to).map((result, i) => row(view, result, from + i + 1));
+    const stale = [...list.children].slice(from, to);
+    for (const [i, node] of fresh.entries()) stale[i] ? stale[i].replaceWith(node) : list.append(node);
+    for (const node of stale.slice(fresh.length)) node.remove();
+  };
+  clearTimeout(rest);
+  draw(0, FOLD);
+  rest = setTimeout(() => draw(FOLD, Infinity));
   moreButton.hidden = rows.length <= shown;
   moreButton.textContent = say(W.more, Math.min(PAGE, rows.length - shown));
   drawAnswer(rows, any);
@@ -104,26 +114,31 @@ function update() {
   for (const link of document.querySelectorAll("a.md-select__link")) link.search = format(view.state);
 }
 
-/** The form as the state has it. */
+/** The form as the state has it; only what differs is touched, for each touch costs the browser a style pass. */
 function fill() {
   const { data, state, task } = view;
+  const put = (field, name, value) => {
+    if (field[name] !== value) field[name] = value;
+  };
   for (const field of form.elements) {
     if (!field.name) continue;
-    if (field.type === "checkbox") field.checked = Boolean(state[field.name]);
-    else if (field.name === "g") field.value = /^\d+gb$/.test(state.g) ? state.g.replace("gb", " GB") : (data.gpus.find((gpu) => gpu.id === state.g)?.name ?? "");
-    else if (["s", "n", "p"].includes(field.name)) field.value = state[field.name] || "";
-    else field.value = state[field.name];
+    const value = state[field.name];
+    if (field.type === "checkbox") put(field, "checked", Boolean(value));
+    else if (field.name === "g") put(field, "value", /^\d+gb$/.test(value) ? value.replace("gb", " GB") : (data.gpus.find((gpu) => gpu.id === value)?.name ?? ""));
+    else if (["s", "n", "p"].includes(field.name)) put(field, "value", String(value || ""));
+    else put(field, "value", String(value));
   }
-  form.elements.s.placeholder = String(task?.seq_len ?? "");
-  form.elements.n.placeholder = String(task?.samples ?? "");
+  put(form.elements.s, "placeholder", String(task?.seq_len ?? ""));
+  put(form.elements.n, "placeholder", String(task?.samples ?? ""));
 }
 
 /** New values of the state; `entry` makes them a step of the history. */
 function change(values, entry = false) {
   for (const [key, value] of Object.entries(values)) view.state[key] = clean(key, value);
-  history[entry ? "pushState" : "replaceState"](null, "", location.pathname + format(view.state));
   update();
   fill();
+  const address = location.pathname + format(view.state);
+  setTimeout(() => history[entry ? "pushState" : "replaceState"](null, "", address)); // after the frame: it takes milliseconds
 }
 
 /** The card that a reader typed: a catalog name, or a size such as "24" or "24 GB". */
@@ -169,7 +184,7 @@ function listen() {
     const at = shown;
     shown += PAGE;
     drawList();
-    list.children[at]?.querySelector("a")?.focus();
+    setTimeout(() => list.children[at]?.querySelector("a")?.focus());
   });
   root.querySelector("[data-share]").addEventListener("click", async ({ currentTarget: button }) => {
     const word = button.textContent;

@@ -135,7 +135,7 @@ export function row(view, result, place) {
   const notes = [];
   if (lean) notes.push(`${W.leanName}${W.colon}${leanNote(view)}`);
   if (answer && model.context && answer.knobs.seq_len > model.context) notes.push(say(W.beyond, number(model.context, 0)));
-  return el("li", { class: "fa-result", "data-id": model.id, "data-fits": answer?.fits ?? "none" },
+  return el("li", { class: "fa-result", "data-id": model.id, "data-fits": answer?.fits ?? "none", "data-method": answer?.knobs.method, "data-recipe": answer?.knobs.recipe },
     el("div", { class: "fa-head" },
       el("span", { class: "fa-place", "aria-hidden": "true" }, String(place)),
       el("h2", {}, el("a", { href: modelUrl(model.id) }, model.name)), el("span", { class: "fa-muted" }, billions(model.parameters)),
