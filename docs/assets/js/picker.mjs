@@ -62,14 +62,17 @@ function drawList() {
   const [rows, any] = choose();
   const wanted = rows.slice(0, shown);
   const draw = (from, to) => {
-    const fresh = wanted.slice(from, to).map((result, i) => row(view, result, from + i + 1));
-    const stale = [...list.children].slice(from, to);
-    for (const [i, node] of fresh.entries()) stale[i] ? stale[i].replaceWith(node) : list.append(node);
-    for (const node of stale.slice(fresh.length)) node.remove();
+    const stale = [...list.children].slice(from);
+    for (const [i, result] of wanted.slice(from, to).entries()) {
+      const node = row(view, result, from + i + 1);
+      if (stale[i]) stale[i].replaceWith(node);
+      else list.append(node);
+    }
   };
   clearTimeout(rest);
+  for (const node of [...list.children].slice(wanted.length)) node.remove();
   draw(0, FOLD);
-  rest = setTimeout(() => draw(FOLD, Infinity));
+  rest = setTimeout(() => draw(FOLD));
   moreButton.hidden = rows.length <= shown;
   moreButton.textContent = say(W.more, Math.min(PAGE, rows.length - shown));
   drawAnswer(rows, any);
