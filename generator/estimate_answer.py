@@ -164,7 +164,7 @@ class Estimator:
         self.shapes = dict(shapes or {})
         self.unknown: dict[str, str] = {}
         """Hub id → why its config gives no shape; filled by whoever has the configs."""
-        self._runs = {
+        self.measured = {
             case_key(run.hub_id, run.case, run.gpu): run
             for run in runs
             if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes
@@ -210,7 +210,7 @@ class Estimator:
         if gpu_count > 1:
             answer = shard(answer, architecture, entry, gpu_count)
         bands = entry.bands[BASES[cell.basis]]
-        run = self._runs.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
+        run = self.measured.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
         basis = "interpolated" if BASES[cell.basis] == "interpolated" else "estimated"
         note = f"shapes from config.json, {entry.id}"
         if gpu_count > 1:

@@ -15,6 +15,8 @@ from .records import Case, Problem, Run
 
 SCHEMA = 1
 PARTS = ("cell", "memory", "speed", "environment", "depth")
+CURVES = "curves"
+"""Folder of loss curves among those of the cards; ``curves.py`` reads it."""
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
@@ -22,7 +24,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
     runs: list[Run] = []
     problems: list[Problem] = []
     for path in sorted(folder.glob("*/*.json")):
-        if path.parent.name == "curves":  # loss curves of two recipes, no runs
+        if path.parent.name == CURVES:
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
