@@ -1,47 +1,80 @@
-"""Loss curves of the two recipes beside each other: ``measurements/results/curves/*.json``.
-
-Of each file, an object, only these fields are read: ``model`` (Hub id), ``method``, ``steps`` (of training), ``agree``
-(whether the curves of stock and lean agree, true or false) and ``date`` (YYYY-MM-DD). A file without them compares
-nothing.
-"""
+"""Loss curves of the two recipes beside each other: ``measurements/results/curves/*.json``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any, Literal
 
+from pydantic import Field, ValidationError
+
+from .json_places import place_in
+from .records import Problem, Record
 from .runs import CURVES
 
 
-@dataclass(frozen=True)
-class CurveComparison:
-    """One real training run in both recipes."""
+class LossCurves(Record):
+    """One model trained on the same text, batches and seed in both recipes, as the harness wrote it."""
 
-    model: str
+    schema_: Literal[1] = Field(alias="schema")
+    model: str = Field(description="Hub id; its architecture cut to its first `layers` layers, random weights")
+    layers: int
     method: str
+    micro_batch: int
+    seq_len: int
     steps: int
-    agree: bool
-    date: str
+    gradient_checkpointing: bool
+    learning_rate: float
+    text_sha256: str
+    stock: tuple[float, ...] = Field(description="mean loss per token of each step, nats")
+    lean: tuple[float, ...]
+    stock_reordered: tuple[float, ...] | None = Field(description="stock with the rows of each batch reversed")
+    mean_difference: float = Field(description="of |lean - stock| / stock over the steps")
+    max_difference: float
+    mean_noise: float | None = Field(description="of |stock_reordered - stock| / stock: what rounding alone does")
+    final_difference: str = Field(description="of the mean loss of the last ten steps, signed, in percent")
+    agree: bool = Field(description="mean_difference is within the tolerance")
+    tolerance: float
+    environment: dict[str, Any]
+
+    @property
+    def day(self) -> date:
+        """Day of the run."""
+        return date.fromisoformat(self.environment["date"])
 
 
-def read_curves(root: Path) -> tuple[CurveComparison, ...]:
-    """The comparisons of the repository at `root`, in file order; files that say something else are passed over."""
-    return tuple(_comparisons(root / "measurements" / "results" / CURVES))
-
-
-def _comparisons(folder: Path) -> Iterator[CurveComparison]:
-    for path in sorted(folder.glob("*.json")):
+def read_curves(results: Path) -> tuple[list[LossCurves], list[Problem]]:
+    """The committed comparisons under ``results``, in file order; what is wrong with a file is a problem."""
+    curves: list[LossCurves] = []
+    problems: list[Problem] = []
+    for path in sorted((results / CURVES).glob("*.json")):
+        text = path.read_text(encoding="utf-8", errors="replace")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            continue
-        if not isinstance(data, dict) or not isinstance(data.get("agree"), bool):
-            continue
-        try:
-            yield CurveComparison(
-                str(data["model"]), str(data["method"]), int(data["steps"]), data["agree"], str(data["date"])
+            found = LossCurves.model_validate_json(text)
+            _ = found.day
+            curves.append(found)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "json_invalid":
+                problems.append(_not_json(path, text))
+                continue
+            line, column = place_in(text, first["loc"])
+            field = ".".join(map(str, first["loc"]))
+            problems.append(Problem(file=str(path), line=line, column=column, field=field, reason=first["msg"]))
+        except (KeyError, ValueError, TypeError):
+            line, column = place_in(text, ("environment",))
+            problems.append(
+                Problem(
+                    file=str(path), line=line, column=column, field="environment.date", reason="no day (YYYY-MM-DD)"
+                )
             )
-        except (KeyError, TypeError, ValueError):
-            continue
+    return curves, problems
+
+
+def _not_json(path: Path, text: str) -> Problem:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return Problem(file=str(path), line=error.lineno, column=error.colno, reason=f"not JSON: {error.msg}")
+    return Problem(file=str(path), line=1, column=1, reason="not JSON")

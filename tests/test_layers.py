@@ -16,7 +16,8 @@ RANK = {
     "hub": 1,
     "runs": 1,
     "architecture": 1,
-    "dataset": 2,
+    "curves": 2,
+    "dataset": 3,
 }
 TORCH_ALLOWED = ("trace",)
 

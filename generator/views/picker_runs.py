@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..curves import read_curves
 from ..dataset import Dataset
 from ..estimate import PARTS, set_id
 from ..estimate_answer import read_json
@@ -75,12 +74,12 @@ def fitted_to(dataset: Dataset) -> dict[str, Any] | None:
 
 def lean_compared(dataset: Dataset) -> dict[str, Any] | None:
     """What real training runs in both recipes say: {agree, models, steps (of the longest), date}; None without any."""
-    curves = read_curves(dataset.root)
+    curves = dataset.curves
     if not curves:
         return None
     return {
         "agree": all(curve.agree for curve in curves),
         "models": sorted({curve.model for curve in curves}),
         "steps": max(curve.steps for curve in curves),
-        "date": max(curve.date for curve in curves),
+        "date": str(max(curve.day for curve in curves)),
     }

@@ -70,6 +70,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "recipes": recipes,
             "rows": [(m, row(m, "stock"), row(m, "lean")) for m in methods if m.measured_id],
             "ladder": ladder(dataset, catalog.models.get("qwen3-8b")),
+            "curves": dataset.curves,
+            "curve_models": {model.hub_id: model for model in catalog.models.values()},
+            "titles": {method.measured_id: method.title for method in methods if method.measured_id},
         },
         hide=(),
     )
