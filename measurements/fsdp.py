@@ -133,7 +133,7 @@ def train(session: measure.Session, cell: Cell, config: Any) -> Reading:
             reading.reserved, reading.context = gauge.reserved, gauge.context_bytes()
         dist.barrier()
         reading.step_seconds = time_steps(
-            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), [], fixed=True
+            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), [], reading.launch_seconds, True
         )
         accelerator.free_memory()
     return reading

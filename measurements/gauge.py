@@ -70,6 +70,7 @@ class Reading:
     context: int | None = None
     trainable: int = 0
     step_seconds: list[float] = field(default_factory=list)
+    launch_seconds: list[float] = field(default_factory=list)  # until the processor had launched all of the step
 
     @property
     def seconds(self) -> float | None:
@@ -88,9 +89,10 @@ def extend(low: Reading, high: Reading, depths: tuple[int, int], layers: int) ->
         return a + (b - a) * factor
 
     result = Reading(step_seconds=list(high.step_seconds), context=high.context)
+    apart = ("step_seconds", "launch_seconds", "context")
     for item in fields(Reading):
         a, b = getattr(low, item.name), getattr(high, item.name)
-        if item.name not in ("step_seconds", "context") and a is not None and b is not None:
+        if item.name not in apart and a is not None and b is not None:
             setattr(result, item.name, max(0, round(line(a, b))))
     if low.seconds is None or high.seconds is None:
         return result, None
@@ -246,10 +248,14 @@ def _wants_more(seconds: list[float]) -> bool:
     return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
 
 
-def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float], fixed: bool = False) -> list[float]:
+def time_steps(
+    gauge: Gauge, step: Callable[[], Any], already: list[float], launched: list[float], fixed: bool = False
+) -> list[float]:
     """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
 
-    ``fixed``: three in any case, so that every rank of a group takes as many.
+    ``launched`` is filled with the seconds until the processor had launched all work of each step: where that is nearly
+    the whole step, the GPU waited for the processor. ``fixed``: three in any case, so that every rank of a group takes
+    as many.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -262,6 +268,7 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float], fixe
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()
+                launched.append(time.perf_counter() - begin)
                 gauge.synchronize()
                 seconds.append(time.perf_counter() - begin)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 import traceback
 from collections.abc import Generator, Iterator
@@ -83,6 +84,8 @@ class Session:
         config = workload.read_model_config(read_config(cell.model)["config"], layers)
         before = self.gauge.release()
         model = workload.describe_weights(config, cell.weights, self.device, self.compute_dtype)
+        if self.compute_dtype == torch.float16:
+            workload.compute_in_fp16(model)
         with self.gauge.together():
             self.gauge.start()
             workload.materialise(model, self.device)
@@ -197,7 +200,10 @@ class Session:
             hooks.remove()
             ends("warm_up")
             reading.step_seconds = time_steps(
-                gauge, lambda: recipes.train_step(accelerator, prepared, optimizer, batch), timed
+                gauge,
+                lambda: recipes.train_step(accelerator, prepared, optimizer, batch),
+                timed,
+                reading.launch_seconds,
             )
             ends("timed")
             found = None
@@ -351,6 +357,8 @@ def make_result(
                 "step": reading.step,
             }
         speed["step_seconds"] = [round(item, 6) for item in reading.step_seconds]
+        if reading.launch_seconds and session.gauge.counts:
+            speed["launch_seconds"] = round(statistics.median(reading.launch_seconds), 6)
     if seconds is not None and reading is not None:
         speed["median_step_seconds"] = seconds
         speed["tokens_per_second"] = cell.micro_batch * cell.seq_len * cell.gpu_count / seconds

@@ -24,6 +24,7 @@ from .sharing import CONTEXT_BYTES, Claims, Deaths, Tickets, Turns
 from .size import guess_bytes
 
 RESULTS = Path(__file__).parent / "results"
+OVERSIZE = 2.0  # guesses are up to 1.9 times what is measured
 PATIENCE_SECONDS = 15.0  # a group that does not fit beside others is passed over so long
 REPLACE_PROCESS = 75  # exit status: start me again, I am not clean
 
@@ -78,6 +79,17 @@ def drop_impossible(cells: list[Cell], device: torch.device) -> list[Cell]:
             said.add(obstacle)
             print(f"skipped: {obstacle}", file=sys.stderr)
     return possible
+
+
+def drop_oversized(cells: list[Cell], device: torch.device) -> list[Cell]:
+    """The cells that may fit on the card, generously: near its edge, running out of memory is a finding, too."""
+    if device.type != "cuda":
+        return cells
+    total = torch.cuda.get_device_properties(device).total_memory
+    found = [cell for cell in cells if guess_need(cell) <= OVERSIZE * total]
+    if len(found) < len(cells):
+        print(f"{len(cells) - len(found)} cells are far too large for this card and left out", file=sys.stderr)
+    return found
 
 
 def find_open(cells: list[Cell], results: Path, device: torch.device) -> list[Cell]:

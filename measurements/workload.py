@@ -91,6 +91,13 @@ def describe_weights(config: Any, weights: str, device: torch.device, dtype: tor
     return model
 
 
+def compute_in_fp16(model: nn.Module) -> None:
+    """Have 4-bit layers compute in fp16, on GPUs without bf16."""
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = torch.float16  # type: ignore[assignment]
+
+
 def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
     """A model with random weights on ``device``; ``weights`` is float32, bfloat16, nf4 or int8."""
     model = describe_weights(config, weights, device, dtype)
