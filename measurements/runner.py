@@ -149,8 +149,8 @@ class _Clock:
 class _Queue:
     """The groups of cells that are open, from which every worker takes the first that is free and fits beside others.
 
-    A group that does not fit is passed over, but no longer than PATIENCE_SECONDS: then this worker waits for it, and
-    nobody else gets memory before.
+    A group that does not fit is passed over, but no longer than PATIENCE_SECONDS: then this worker books its memory and
+    waits, and the others get only what leaves room for it.
     """
 
     def __init__(
