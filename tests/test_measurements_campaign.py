@@ -214,3 +214,11 @@ def test_a_booking_lets_pass_only_what_leaves_room_for_it(tmp_path: Path) -> Non
         for taker in takers:
             taker.kill()
             taker.communicate()
+
+
+def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
+    assert oversight.describe_progress(0, 10, 5.0) == "░" * 30 + " 0/10"
+    assert oversight.describe_progress(5, 10, 60.0) == "█" * 15 + "░" * 15 + " 5/10, 5.0 cells/min, 60 s to go"
+    assert oversight.describe_progress(10, 400, 60.0).endswith("10.0 cells/min, 39 min to go")
+    assert oversight.describe_progress(1, 400, 60.0).endswith("1.0 cells/min, 6.7 h to go")
+    assert oversight.describe_progress(0, 0, 0.0).endswith("0/0"), "nothing to do"

@@ -195,7 +195,7 @@ def test_the_short_campaign_is_broad_and_balanced_from_the_start() -> None:
 
 def test_guessed_memory_is_rarely_below_what_was_measured() -> None:
     from measurements.result import read_all
-    from measurements.runner import guess_need
+    from measurements.workload import guess_need
 
     pairs = [
         (guess_need(cells.cell_of_result(data)), data["memory"]["peak_reserved_bytes"])
@@ -211,7 +211,7 @@ def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
     import gc
     import weakref
 
-    from measurements import gauge, recipes, workload
+    from measurements import caps, gauge, recipes, workload
 
     cpu = torch.device("cpu")
     config = workload.read_model_config(
@@ -252,7 +252,7 @@ def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
     gc.collect()
     if not any(part() is not None for part in parts):
         pytest.skip("this version of transformers or torch does not leak")
-    gauge.drop_checkpoints()
+    caps.drop_checkpoints()
     gc.collect()
     assert not any(part() is not None for part in parts)
 
