@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from measurements import campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
@@ -275,6 +277,15 @@ def test_cards_without_bf16_compute_in_fp16(
     assert recipes.choose_compute_dtype(_card(monkeypatch, capability, hip)) == getattr(torch, expected)
 
 
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps one precision for the life of a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_what_fp16_cannot_do_is_refused_in_words_and_the_rest_is_measured(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
