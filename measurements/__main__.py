@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import campaign, oversight
 from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
-from .result import METHODS, RECIPES, InvalidResult, read_all
+from .result import METHODS, RECIPES, InvalidResult, identify_gpu, read_all
 from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure cells on the GPU at hand")
     source = run.add_mutually_exclusive_group()
     source.add_argument("--plan", type=Path, help="a plan.jsonl; without it the knobs below make the cells")
-    source.add_argument("--missing", action="store_true", help="what the campaign still lacks on this kind of GPU")
+    source.add_argument("--missing", action="store_true", help="what the campaign still lacks on the GPU at hand")
     run.add_argument("--models", nargs="+", metavar="HUB_ID", default=["Qwen/Qwen2.5-7B"])
     run.add_argument("--methods", nargs="+", choices=METHODS, default=["qlora"])
     run.add_argument("--recipes", nargs="+", choices=RECIPES, default=["stock"])
@@ -67,7 +67,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     if options.plan is not None:
         cells = read_plan(options.plan)
     elif options.missing:
-        cells = campaign.make_plan("h100")
+        cells = campaign.make_plan(_name_gpu(options.cpu))
     else:
         cells = [
             make_cell(
@@ -90,6 +90,15 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
             for rank in options.rank
         ]
     return take_shard(cells, options.shard) if options.shard else cells
+
+
+def _name_gpu(on_cpu: bool) -> str:
+    """Folder name of the GPU at hand; empty where there is none."""
+    if on_cpu:
+        return ""
+    import torch
+
+    return identify_gpu(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
 
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
@@ -117,6 +126,8 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         )
     device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
     processes = count_processes(options)
+    if options.missing:
+        cells = runner.drop_oversized(cells, device)
     return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
 
 

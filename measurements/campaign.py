@@ -114,12 +114,15 @@ def _model_cells(model: str, billions: float, recipe: str) -> list[Cell]:
 
 
 def make_plan(gpu: str = "h100") -> list[Cell]:
-    """The cells of the campaign on a GPU, in order of priority, hold-outs marked."""
+    """The cells of the campaign on a GPU, in order of priority, hold-outs marked.
+
+    On an H200 only the larger models; on every other GPU all of them (what cannot fit there is passed over later).
+    """
     groups = [
         _model_cells(model, billions, recipe)
         for model, billions, lean in MODELS
         for recipe in (("stock", "lean") if lean else ("stock",))
-        if gpu == "h100" or billions > 5
+        if "h200" not in gpu or billions > 5
     ]
     repeats = [replace(group[0], repeat=1, min_cap=False) for group in groups[:12]]
     deep = []

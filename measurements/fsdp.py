@@ -27,7 +27,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import nn
 
-from . import measure, recipes, workload
+from . import measure, recipes, record, workload
 from .cells import Cell, read_config
 from .gauge import WARM_UP_STEPS, PhaseHooks, Reading, time_steps
 from .result import write
@@ -133,7 +133,7 @@ def train(session: measure.Session, cell: Cell, config: Any) -> Reading:
             reading.reserved, reading.context = gauge.reserved, gauge.context_bytes()
         dist.barrier()
         reading.step_seconds = time_steps(
-            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), [], fixed=True
+            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), [], reading.launch_seconds, True
         )
         accelerator.free_memory()
     return reading
@@ -141,7 +141,7 @@ def train(session: measure.Session, cell: Cell, config: Any) -> Reading:
 
 def join(readings: list[Reading]) -> tuple[Reading, list[int | None]]:
     """The reading of the rank with the highest peak, with each step as long as the slowest rank took; and all peaks."""
-    peaks = [measure.find_peak(reading) for reading in readings]
+    peaks = [record.find_peak(reading) for reading in readings]
     most = max(range(len(readings)), key=lambda rank: peaks[rank] or 0)
     joined = readings[most]
     joined.step_seconds = [max(times) for times in zip(*(reading.step_seconds for reading in readings), strict=True)]
@@ -153,20 +153,20 @@ def measure_cell(session: measure.Session, cell: Cell) -> tuple[dict[str, Any], 
     config = workload.read_model_config(read_config(cell.model)["config"])
     counts = workload.count_parameters(config)
     begin = time.perf_counter()
-    outcome, reading = measure.Outcome("ok"), None
+    outcome, reading = record.Outcome("ok"), None
     try:
         reading = train(session, cell, config)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         status = "oom" if isinstance(error, torch.OutOfMemoryError) else "failed"
-        outcome = measure.Outcome(status, text)
+        outcome = record.Outcome(status, text)
     outcome.wall_seconds = time.perf_counter() - begin
     if reading is None:
-        return measure.make_result(session, cell, outcome, config, counts, None, None), False
+        return record.make_result(session, cell, outcome, config, counts, None, None), False
     readings: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(readings, reading)
     joined, peaks = join(readings)
-    data = measure.make_result(session, cell, outcome, config, counts, joined, joined.seconds)
+    data = record.make_result(session, cell, outcome, config, counts, joined, joined.seconds)
     data["memory"]["rank_peak_bytes"] = peaks if None not in peaks else None
     gc.collect()
     session.gauge.release()
@@ -213,7 +213,7 @@ def run_group(cells: list[Cell], results: Path, device: torch.device, limit_seco
 
 def _failure(session: measure.Session, cell: Cell, reason: str) -> dict[str, Any]:
     config = workload.read_model_config(read_config(cell.model)["config"])
-    return measure.make_result(session, cell, measure.Outcome("failed", reason), config, None, None, None)
+    return record.make_result(session, cell, record.Outcome("failed", reason), config, None, None, None)
 
 
 def _is_first(worker: Path, cell: Cell) -> bool:

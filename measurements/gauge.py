@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import _CheckpointFrame
 
 from .sharing import Turns
 
@@ -29,7 +28,6 @@ TIMED_SECONDS = 0.8
 ENOUGH_SECONDS = 8.0  # two steps that take so long are enough
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
-MOST_TRIES = 7  # of the search for the smallest cap
 
 PEAK_TFLOPS = (  # dense bf16, TFLOP/s, from the makers' data sheets; more specific names first
     ("h200", 989.0),
@@ -70,6 +68,7 @@ class Reading:
     context: int | None = None
     trainable: int = 0
     step_seconds: list[float] = field(default_factory=list)
+    launch_seconds: list[float] = field(default_factory=list)  # until the processor had launched all of the step
 
     @property
     def seconds(self) -> float | None:
@@ -88,9 +87,10 @@ def extend(low: Reading, high: Reading, depths: tuple[int, int], layers: int) ->
         return a + (b - a) * factor
 
     result = Reading(step_seconds=list(high.step_seconds), context=high.context)
+    apart = ("step_seconds", "launch_seconds", "context")
     for item in fields(Reading):
         a, b = getattr(low, item.name), getattr(high, item.name)
-        if item.name not in ("step_seconds", "context") and a is not None and b is not None:
+        if item.name not in apart and a is not None and b is not None:
             setattr(result, item.name, max(0, round(line(a, b))))
     if low.seconds is None or high.seconds is None:
         return result, None
@@ -246,10 +246,14 @@ def _wants_more(seconds: list[float]) -> bool:
     return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
 
 
-def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float], fixed: bool = False) -> list[float]:
+def time_steps(
+    gauge: Gauge, step: Callable[[], Any], already: list[float], launched: list[float], fixed: bool = False
+) -> list[float]:
     """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
 
-    ``fixed``: three in any case, so that every rank of a group takes as many.
+    ``launched`` is filled with the seconds until the processor had launched all work of each step: where that is nearly
+    the whole step, the GPU waited for the processor. ``fixed``: three in any case, so that every rank of a group takes
+    as many.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -262,63 +266,9 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float], fixe
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()
+                launched.append(time.perf_counter() - begin)
                 gauge.synchronize()
                 seconds.append(time.perf_counter() - begin)
         finally:
             gc.set_threshold(*often)
     return seconds
-
-
-def drop_checkpoints() -> None:
-    """Let go of what checkpointing kept for the backward pass of a step that broke off.
-
-    Gemma 4 hands keys and values from layer to layer in a dict, which the checkpoint keeps and whose tensors keep the
-    checkpoint, through autograd, where Python's garbage collection cannot see it: the whole model would stay alive.
-    """
-    for item in gc.get_objects():
-        if isinstance(item, _CheckpointFrame):
-            item.recompute_fn = None  # type: ignore[assignment]
-
-
-def search_min_cap(
-    gauge: Gauge, run: Callable[[], None], low: int, high: int, total: int, resolution: int
-) -> tuple[int, int] | None:
-    """The smallest allocator cap, bytes, under which ``run`` finishes, and the distance to the largest that failed.
-
-    Bisection between the allocated peak (below it nothing can work) and ``high``, what the allocator reserved without
-    a cap, where it should work: that is tried only if nothing below does, and raised in steps of 2 % when it does not.
-    The answer lies nearer to the low end (1.01 to 1.13 × allocated seen), so the first third is tried first. None when
-    even ``total`` does not do. After ``MOST_TRIES`` attempts it stops at the distance it has reached.
-    """
-    tries = 0
-
-    def works(cap: int) -> bool:
-        nonlocal tries
-        tries += 1
-        failed_step = False
-        gauge.set_cap(cap)
-        try:
-            run()
-            return True
-        except torch.OutOfMemoryError:
-            failed_step = True
-            return False
-        finally:
-            if failed_step:
-                drop_checkpoints()
-            gauge.set_cap(None)
-            gauge.release()
-
-    failed, shown = low, False
-    while True:
-        while high - failed > resolution and tries < MOST_TRIES:
-            middle = failed + (high - failed) // 3
-            if works(middle):
-                high, shown = middle, True
-            else:
-                failed = middle
-        if shown or works(high):
-            return high, high - failed
-        if high >= total or tries >= 2 * MOST_TRIES:
-            return None
-        failed, high = high, min(total, round(high * 1.02))

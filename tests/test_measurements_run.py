@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 
 from measurements import campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
@@ -35,8 +38,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("method", ["full", "lora", "dora", "prompt_tuning"])
 def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, checkpointing: bool) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -55,8 +56,6 @@ def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, che
 
 
 def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -71,8 +70,6 @@ def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> N
 
 
 def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
-    import torch
-
     from measurements import recipes, workload
     from measurements.cells import read_config
 
@@ -101,8 +98,6 @@ def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
 def test_missing_packages_are_said_once_and_skipped(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
-
     from measurements import recipes, runner
 
     real = importlib.util.find_spec
@@ -118,8 +113,6 @@ def test_missing_packages_are_said_once_and_skipped(
 
 
 def test_a_failing_cell_does_not_stop_the_campaign(tiny: str, tmp_path: Path) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -204,7 +197,7 @@ def test_the_short_campaign_is_broad_and_balanced_from_the_start() -> None:
 
 def test_guessed_memory_is_rarely_below_what_was_measured() -> None:
     from measurements.result import read_all
-    from measurements.runner import guess_need
+    from measurements.workload import guess_need
 
     pairs = [
         (guess_need(cells.cell_of_result(data)), data["memory"]["peak_reserved_bytes"])
@@ -220,9 +213,7 @@ def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
     import gc
     import weakref
 
-    import torch
-
-    from measurements import gauge, recipes, workload
+    from measurements import caps, gauge, recipes, workload
 
     cpu = torch.device("cpu")
     config = workload.read_model_config(
@@ -263,6 +254,80 @@ def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
     gc.collect()
     if not any(part() is not None for part in parts):
         pytest.skip("this version of transformers or torch does not leak")
-    gauge.drop_checkpoints()
+    caps.drop_checkpoints()
     gc.collect()
     assert not any(part() is not None for part in parts)
+
+
+def _card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None = None) -> torch.device:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device=None: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    return torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "expected"),
+    [((7, 5), None, "float16"), ((8, 0), None, "bfloat16"), ((9, 0), None, "bfloat16"), ((7, 0), "6.4", "bfloat16")],
+)
+def test_cards_without_bf16_compute_in_fp16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None, expected: str
+) -> None:
+    from measurements import recipes
+
+    assert recipes.choose_compute_dtype(_card(monkeypatch, capability, hip)) == getattr(torch, expected)
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps one precision for the life of a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_what_fp16_cannot_do_is_refused_in_words_and_the_rest_is_measured(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from measurements import recipes, runner
+    from measurements.result import read_all
+
+    monkeypatch.setattr(recipes, "choose_compute_dtype", lambda _device: torch.float16)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        recipes.importlib.util, "find_spec", lambda name: real("json" if name == "bitsandbytes" else name)
+    )
+    plan = [make_cell({"model": tiny, "method": method, "seq_len": 16}) for method in ("full_bf16_adam8bit", "lora")]
+    assert runner.run(plan, tmp_path, torch.device("cpu")) == 0
+    assert "this GPU has no bf16" in capsys.readouterr().err
+    (data,) = read_all(tmp_path)
+    assert (data["status"], data["cell"]["method"]) == ("ok", "lora"), data["reason"]
+    assert data["environment"]["compute_dtype"] == "float16"
+
+
+def test_4_bit_layers_compute_in_fp16_where_the_card_has_no_bf16() -> None:
+    from measurements import workload
+
+    layer = torch.nn.Linear(2, 2)
+    layer.compute_dtype = torch.bfloat16
+    workload.compute_in_fp16(torch.nn.Sequential(layer, torch.nn.ReLU()))
+    assert layer.compute_dtype == torch.float16
+
+
+def test_missing_is_what_the_card_at_hand_lacks_and_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from measurements import __main__, runner
+
+    everything, larger = campaign.make_plan("h100-sxm-80gb"), campaign.make_plan("h200-sxm-141gb")
+    assert len(larger) < len(everything)
+    assert campaign.make_plan("rtx-4090-24gb") == everything
+    assert __main__._name_gpu(on_cpu=True) == ""
+
+    def left_on(gib: int) -> int:
+        card = SimpleNamespace(total_memory=gib << 30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: card)
+        return len(runner.drop_oversized(everything, torch.device("cuda", 0)))
+
+    assert 0 < left_on(8) < left_on(24) < left_on(80) <= len(everything)
+    assert runner.drop_oversized(everything, torch.device("cpu")) == everything
