@@ -173,7 +173,9 @@ def test_ability_and_speed_of_a_size_class_come_from_its_current_models(dataset:
         large.hub_id: [("A", "qlora", "stock", [1.0, 2.0, 10.0, 4.0, 5.0])],
         old.hub_id: [("A", "qlora", "stock", [1000.0] * 5)],
     }
-    assert typical_speeds(tables, [small, large, old]) == {"A": 20.0}
+    assert typical_speeds(tables, [small, large, old], lambda model, card: True) == {"A": 20.0}
+    assert typical_speeds(tables, [small, large, old], lambda model, card: model is large) == {"A": 10.0}
+    assert typical_speeds(tables, [small, large, old], lambda model, card: False) == {}
 
 
 def test_descriptions_are_clipped_at_a_stop() -> None:

@@ -38,7 +38,9 @@ CARDS: tuple[tuple[int, str], ...] = (
 
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
+
 SpeedTables = dict[str, list[tuple[str, str, str, list[float | None]]]]
+"""Hub id → rows (card, method, recipe, estimated tokens per second per length)."""
 SPEED_CARDS: tuple[str, ...] = ("rtx-4090", "h100-sxm-80gb")
 """Cards of the speed table: what many readers have, and what was measured."""
 SPEED_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
@@ -155,7 +157,7 @@ def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tu
 
 
 def speed_tables(cells: Cells) -> SpeedTables:
-    """Hub id → rows (card, method, recipe, estimated tokens per second per length), all models at once."""
+    """Estimated speeds of all models at once: the estimator answers a matrix faster than its cells."""
     gpus = cells.dataset.catalog.gpus
     table = cells.estimator.table
     cards = [name for name in SPEED_CARDS if name in gpus and name in table.gpus]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
 from ...dataset import Dataset
 from ...evidence import weigh
 from ...ranking import load_ranking
 from ...records import ModelEntry, SizeClassEntry, Text
-from ..cells import cells_of
+from ..cells import cells_of, judge, usable_bytes
 from ..page import Page
 from .models import LENGTHS, SpeedTables, speed_tables
 
@@ -39,14 +39,17 @@ def best_scored(models: Iterable[ModelEntry], standing: dict[str, float]) -> tup
     return min(scored, key=lambda pair: (-pair[1], pair[0].id), default=None)
 
 
-def typical_speeds(tables: SpeedTables, models: Iterable[ModelEntry]) -> dict[str, float]:
-    """Card → median estimated tokens per second of the current models at QLoRA, 1 × 2,048 tokens, stock recipe."""
+def typical_speeds(
+    tables: SpeedTables, models: Iterable[ModelEntry], fits: Callable[[ModelEntry, str], bool]
+) -> dict[str, float]:
+    """Card → median estimated tokens per second of the current models that fit it: QLoRA, stock, 1 × 2,048 tokens."""
     at = LENGTHS.index(2048)
     rates: dict[str, list[float]] = {}
     for model in models:
         for card, method, recipe, values in tables.get(model.hub_id, ()):
             rate = values[at]
-            if model.status == "current" and (method, recipe) == ("qlora", "stock") and rate is not None:
+            wanted = model.status == "current" and (method, recipe) == ("qlora", "stock")
+            if wanted and rate is not None and fits(model, card):
                 rates.setdefault(card, []).append(rate)
     return {card: median(values) for card, values in rates.items()}
 
@@ -66,7 +69,12 @@ def pages(dataset: Dataset) -> Iterator[Page]:
 
     standing = standings(dataset)
     tables = speed_tables(cells)
-    abilities = [(e, best_scored(of[e.id], standing), typical_speeds(tables, of[e.id])) for e in entries]
+    usable = {card.name: usable_bytes(card) for card in catalog.gpus.values()}
+
+    def fits(model: ModelEntry, card: str) -> bool:
+        return judge(cells.need(model, "qlora"), usable[card]) in ("yes", "tight")
+
+    abilities = [(e, best_scored(of[e.id], standing), typical_speeds(tables, of[e.id], fits)) for e in entries]
     ranges = {entry.id: [extent(entry, *column) for column in METHODS] for entry in entries}
     yield Page(
         path="sizes/index.md",
