@@ -5,12 +5,13 @@ What concerns the catalog alone (schema, ids that lead nowhere, duplicates, size
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .architecture import count_parameters
-from .catalog import locate
+from .catalog import RECORDS, entry_paths, locate
 from .dataset import Dataset
 from .json_places import place_in
 from .ranking import read_ranking
@@ -22,6 +23,9 @@ Rule = Callable[[Dataset], Iterator[Problem]]
 
 PARAMETER_TOLERANCE = 0.005
 """Largest accepted relative difference between a recorded parameter count and the config's own arithmetic."""
+
+
+PLACEHOLDER = re.compile(r"待写|\bto[ -]be[ -]written\b|\bowner/name\b")
 
 
 def missing_facts(dataset: Dataset) -> Iterator[Problem]:
@@ -47,6 +51,36 @@ def parameter_counts(dataset: Dataset) -> Iterator[Problem]:
             reason = f"{facts.parameters:,} recorded, but the config makes {counted:,} "
             reason += f"({counted / facts.parameters - 1:+.1%})"
             yield Problem(file=file, line=line, column=column, field="parameters", reason=reason)
+
+
+def placeholders(dataset: Dataset) -> Iterator[Problem]:
+    """No entry still holds the words that its template gave it."""
+    for folder in RECORDS:
+        for path in entry_paths(dataset.root, folder):
+            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+                if found := PLACEHOLDER.search(line.partition(" #")[0]):
+                    file = path.relative_to(dataset.root).as_posix()
+                    reason = f"{found[0]!r} is left over from the template"
+                    yield Problem(file=file, line=number, column=found.start() + 1, reason=reason)
+
+
+def menu(dataset: Dataset) -> Iterator[Problem]:
+    """Scenarios, methods and size classes are few, and each has its place in the menu of mkdocs.yml."""
+    settings = dataset.root / "mkdocs.yml"
+    if not settings.is_file():
+        return
+    lines = settings.read_text(encoding="utf-8").splitlines()
+    start = next((number for number, line in enumerate(lines, start=1) if line.startswith("nav:")), 1)
+    listed = {line.rpartition(": ")[2].strip() for line in lines}
+    for folder, ids in (
+        ("scenarios", dataset.catalog.scenarios),
+        ("methods", dataset.catalog.methods),
+        ("sizes", dataset.catalog.size_classes),
+    ):
+        for path in (f"{folder}/{id_}.md" for id_ in ids):
+            if path not in listed:
+                reason = f"{path} is not in the menu (its English title goes into nav_translations)"
+                yield Problem(file="mkdocs.yml", line=start, column=1, field="nav", reason=reason)
 
 
 def ranking(dataset: Dataset) -> Iterator[Problem]:
@@ -82,7 +116,7 @@ def page_problem(page: Page, error: Exception) -> Problem:
     return Problem(file=file, line=(lines or [None])[-1] or 1, column=1, field=page.path, reason=str(error))
 
 
-QUICK_RULES: tuple[Rule, ...] = (missing_facts, ranking)
+QUICK_RULES: tuple[Rule, ...] = (missing_facts, ranking, placeholders, menu)
 RULES: tuple[Rule, ...] = (*QUICK_RULES, parameter_counts, dead_links)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from generator import render
-from generator.checks import find_all_problems, find_problems, page_problem, parameter_counts
+from generator.checks import find_all_problems, find_problems, menu, page_problem, parameter_counts, placeholders
 from generator.cli import report
 from generator.dataset import Dataset, load_dataset
 from generator.records import Problem, Text
@@ -149,3 +149,21 @@ def test_a_count_within_the_tolerance_passes(dataset: Dataset) -> None:
         off = facts.model_copy(update={"parameters": round(facts.parameters * share)})
         changed = replace(dataset, hub={**dataset.hub, facts.hub_id: off})
         assert len(list(parameter_counts(changed))) == problems
+
+
+def test_words_left_over_from_a_template_are_found(tmp_path: Path) -> None:
+    for folder in ("models", "gpus", "scenarios"):
+        (tmp_path / "catalog" / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "catalog" / folder / "_template.yaml", tmp_path / "catalog" / folder / "mine.yaml")
+    found = [str(problem) for problem in placeholders(load_dataset(tmp_path)[0])]
+    assert "catalog/models/mine.yaml:6:9: 'owner/name' is left over from the template" in found
+    assert {problem.partition(":")[0] for problem in found} == {
+        f"catalog/{folder}/mine.yaml" for folder in ("models", "gpus", "scenarios")
+    }
+
+
+def test_a_scenario_that_the_menu_lacks_is_found(dataset: Dataset, tmp_path: Path) -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    (tmp_path / "mkdocs.yml").write_text(settings.replace("scenarios/maths.md", "scenarios/math.md"), encoding="utf-8")
+    found = [str(problem) for problem in menu(replace(dataset, root=tmp_path))]
+    assert len(found) == 1 and re.match(r"mkdocs\.yml:\d+:1: nav: scenarios/maths\.md is not in the menu", found[0])

@@ -38,6 +38,9 @@ CARDS: tuple[tuple[int, str], ...] = (
 
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
+
+SpeedTables = dict[str, list[tuple[str, str, str, list[float | None]]]]
+"""Hub id → rows (card, method, recipe, estimated tokens per second per length)."""
 SPEED_CARDS: tuple[str, ...] = ("rtx-4090", "h100-sxm-80gb")
 """Cards of the speed table: what many readers have, and what was measured."""
 SPEED_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
@@ -153,15 +156,15 @@ def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tu
     return None
 
 
-def speed_tables(cells: Cells) -> dict[str, list[tuple[str, str, str, list[float | None]]]]:
-    """Hub id → rows (card, method, recipe, estimated tokens per second per length), all models at once."""
+def speed_tables(cells: Cells) -> SpeedTables:
+    """Estimated speeds of all models at once: the estimator answers a matrix faster than its cells."""
     gpus = cells.dataset.catalog.gpus
     table = cells.estimator.table
     cards = [name for name in SPEED_CARDS if name in gpus and name in table.gpus]
     cases = [Case(method=m, recipe=r, seq_len=n) for m, r in SPEED_WAYS for n in LENGTHS]  # type: ignore[arg-type]
     hubs = list(table.models)
     rates = cells.estimator.matrix(hubs, cases, cards)["tokens_per_second"]
-    found: dict[str, list[tuple[str, str, str, list[float | None]]]] = {}
+    found: SpeedTables = {}
     for i, hub_id in enumerate(hubs):
         context = (facts.context_length if (facts := cells.dataset.hub.get(hub_id)) else None) or LENGTHS[-1]
         for k, card in enumerate(cards):
