@@ -297,16 +297,16 @@ def compare(dataset: Dataset, language: Language, kind: str) -> dict[str, Any]:
 
 
 def loss(dataset: Dataset, language: Language) -> dict[str, Any]:
-    """Training loss over the steps, a pair of lines per method: stock in grey under lean in the accent, which hides it
-    where the two agree. The table has columns step, <method>_stock, <method>_lean."""
+    """Training loss over the steps, a pair of lines per method: stock wide and grey under lean, thin and in the method's
+    colour. The table has columns step, <method>_stock, <method>_lean."""
     traces: list[dict[str, Any]] = []
     for method in dict.fromkeys(curve.method for curve in dataset.curves):
-        named = {**METHODS, **OTHER_METHODS}[method][0][language]
-        for recipe, colour, width in (("stock", "var(--fa-series-7)", 6), ("lean", "var(--fa-series-1)", 1.6)):
-            name = f"{named} · {WORDS[recipe][language]}"
+        named, colour = {**METHODS, **OTHER_METHODS}[method]
+        for recipe, shown, width in (("stock", LINE, 9), ("lean", colour, 1.6)):
+            name = f"{named[language]} · {WORDS[recipe][language]}"
             traces.append(
                 {"type": "scatter", "mode": "lines", "x": [], "y": [], "name": name,
-                 "line": {"width": width, "color": colour},
+                 "line": {"width": width, "color": shown},
                  "hovertemplate": f"{name}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
                  "meta": {"x": "step", "y": f"{method}_{recipe}", "label": recipe == "lean"}}
             )  # fmt: skip
