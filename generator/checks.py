@@ -1,17 +1,25 @@
-"""The rules of the catalog: one small function each, listed in RULES; `check` prints what all of them find."""
+"""The rules that need more than one kind of input; `check` prints what all of them find, after the problems of reading.
+
+What concerns the catalog alone (schema, ids that lead nowhere, duplicates, size classes) is found while it is read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+import re
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from .architecture import count_parameters
+from .catalog import RECORDS, entry_paths, locate
 from .dataset import Dataset
 from .distil import architectures
+from .json_places import place_in
 from .ranking import read_ranking
 from .records import Problem, slug
 from .render import rendering_problems
 from .traced import FOLDER, read_traced
+from .views.page import DeadLink, Page
 
 Rule = Callable[[Dataset], Iterator[Problem]]
 
@@ -19,64 +27,18 @@ PARAMETER_TOLERANCE = 0.005
 """Largest accepted relative difference between a recorded parameter count and the config's own arithmetic."""
 
 
-def dangling_ids(dataset: Dataset) -> Iterator[Problem]:
-    """Every id that an entry names must exist."""
-    catalog = dataset.catalog
-    for model in catalog.models.values():
-        file = f"catalog/models/{model.id}.yaml"
-        if model.family not in catalog.families:
-            yield Problem(file=file, field="family", reason=f"no family '{model.family}' in catalog/families")
-        if model.licence is not None and model.licence not in catalog.licences:
-            yield Problem(file=file, field="licence", reason=f"no licence '{model.licence}' in catalog/licences")
-        for field, ids in (("successor", [model.successor] if model.successor else []), ("instead", model.instead)):
-            for other in ids:
-                if other not in catalog.models:
-                    yield Problem(file=file, field=field, reason=f"no model '{other}' in catalog/models")
-        for scenario in model.scenarios:
-            if scenario not in catalog.scenarios:
-                yield Problem(file=file, field="scenarios", reason=f"no scenario '{scenario}' in catalog/scenarios")
-    for audience in catalog.audiences.values():
-        file = f"catalog/audiences/{audience.id}.yaml"
-        for gpu in audience.gpus:
-            if gpu not in catalog.gpus:
-                yield Problem(file=file, field="gpus", reason=f"no GPU '{gpu}' in catalog/gpus")
-        for model_id in audience.models:
-            if model_id not in catalog.models:
-                yield Problem(file=file, field="models", reason=f"no model '{model_id}' in catalog/models")
-    for size in catalog.size_classes.values():
-        for model_id in size.examples:
-            if model_id not in catalog.models:
-                yield Problem(
-                    file=f"catalog/size_classes/{size.id}.yaml", field="examples", reason=f"no model '{model_id}'"
-                )
-    for gpu_entry in catalog.gpus.values():
-        if gpu_entry.card is not None and gpu_entry.card not in catalog.gpus:
-            yield Problem(file=f"catalog/gpus/{gpu_entry.id}.yaml", field="card", reason=f"no GPU '{gpu_entry.card}'")
-
-
-def duplicate_models(dataset: Dataset) -> Iterator[Problem]:
-    """Two entries must not describe one Hub repository."""
-    seen: dict[str, str] = {}
-    for model in dataset.catalog.models.values():
-        key = model.hub_id.lower()
-        if key in seen:
-            yield Problem(
-                file=f"catalog/models/{model.id}.yaml",
-                field="hub_id",
-                reason=f"{model.hub_id} already has the entry '{seen[key]}'",
-            )
-        seen.setdefault(key, model.id)
+PLACEHOLDER = re.compile(r"待写|\bto[ -]be[ -]written\b|\bowner/name\b")
 
 
 def missing_facts(dataset: Dataset) -> Iterator[Problem]:
     """Every catalog model has a snapshot file (unknown facts are null, the file is there)."""
     for model in dataset.catalog.models.values():
-        if model.hub_id not in dataset.hub:
-            yield Problem(
-                file=f"catalog/models/{model.id}.yaml",
-                field="hub_id",
-                reason=f"no catalog/hub/{slug(model.hub_id)}.json: `python -m generator refresh --only {model.hub_id}`",
-            )
+        path = dataset.root / "catalog" / "hub" / f"{slug(model.hub_id)}.json"
+        if model.hub_id not in dataset.hub and not path.is_file():
+            file = f"catalog/models/{model.id}.yaml"
+            line, column = locate((dataset.root / file).read_text(encoding="utf-8"), ("hub_id",))
+            reason = f"no catalog/hub/{path.name}: `python -m generator refresh --only {model.hub_id}`"
+            yield Problem(file=file, line=line, column=column, field="hub_id", reason=reason)
 
 
 def parameter_counts(dataset: Dataset) -> Iterator[Problem]:
@@ -86,30 +48,41 @@ def parameter_counts(dataset: Dataset) -> Iterator[Problem]:
             continue
         counted = count_parameters(facts.config)
         if counted and abs(counted / facts.parameters - 1) > PARAMETER_TOLERANCE:
-            yield Problem(
-                file=f"catalog/hub/{slug(facts.hub_id)}.json",
-                field="parameters",
-                reason=f"{facts.parameters:,} recorded, but the config makes {counted:,} "
-                f"({counted / facts.parameters - 1:+.1%})",
-            )
+            file = f"catalog/hub/{slug(facts.hub_id)}.json"
+            line, column = place_in((dataset.root / file).read_text(encoding="utf-8"), ("parameters",))
+            reason = f"{facts.parameters:,} recorded, but the config makes {counted:,} "
+            reason += f"({counted / facts.parameters - 1:+.1%})"
+            yield Problem(file=file, line=line, column=column, field="parameters", reason=reason)
 
 
-def size_partition(dataset: Dataset) -> Iterator[Problem]:
-    """Size classes cover every parameter count once."""
-    entries = sorted(dataset.catalog.size_classes.values(), key=lambda entry: entry.low_billions)
-    for lower, upper in pairwise(entries):
-        if lower.high_billions != upper.low_billions:
-            yield Problem(
-                file=f"catalog/size_classes/{upper.id}.yaml",
-                field="low_billions",
-                reason=f"must begin where '{lower.id}' ends ({lower.high_billions})",
-            )
+def placeholders(dataset: Dataset) -> Iterator[Problem]:
+    """No entry still holds the words that its template gave it."""
+    for folder in RECORDS:
+        for path in entry_paths(dataset.root, folder):
+            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+                if found := PLACEHOLDER.search(line.partition(" #")[0]):
+                    file = path.relative_to(dataset.root).as_posix()
+                    reason = f"{found[0]!r} is left over from the template"
+                    yield Problem(file=file, line=number, column=found.start() + 1, reason=reason)
 
 
-def dead_links(dataset: Dataset) -> Iterator[Problem]:
-    """Every page renders in every language: no link to a page that does not exist, no phrase without its twin."""
-    for page, reason in rendering_problems(dataset):
-        yield Problem(file=f"generator/views/templates/{page.template}", field=page.path, reason=reason)
+def menu(dataset: Dataset) -> Iterator[Problem]:
+    """Scenarios, methods and size classes are few, and each has its place in the menu of mkdocs.yml."""
+    settings = dataset.root / "mkdocs.yml"
+    if not settings.is_file():
+        return
+    lines = settings.read_text(encoding="utf-8").splitlines()
+    start = next((number for number, line in enumerate(lines, start=1) if line.startswith("nav:")), 1)
+    listed = {line.rpartition(": ")[2].strip() for line in lines}
+    for folder, ids in (
+        ("scenarios", dataset.catalog.scenarios),
+        ("methods", dataset.catalog.methods),
+        ("sizes", dataset.catalog.size_classes),
+    ):
+        for path in (f"{folder}/{id_}.md" for id_ in ids):
+            if path not in listed:
+                reason = f"{path} is not in the menu (its English title goes into nav_translations)"
+                yield Problem(file="mkdocs.yml", line=start, column=1, field="nav", reason=reason)
 
 
 def ranking(dataset: Dataset) -> Iterator[Problem]:
@@ -131,12 +104,46 @@ def traced_coefficients(dataset: Dataset) -> Iterator[Problem]:
             )
 
 
-QUICK_RULES: tuple[Rule, ...] = (
-    dangling_ids, duplicate_models, missing_facts, size_partition, ranking, traced_coefficients
-)  # fmt: skip
+def dead_links(dataset: Dataset) -> Iterator[Problem]:
+    """Every page renders in every language: no link to a page that does not exist, no phrase without its twin."""
+    for page, error in rendering_problems(dataset):
+        yield page_problem(page, error)
+
+
+def dead_links_beside(dataset: Dataset, found: Sequence[Problem]) -> Iterator[Problem]:
+    """Dead links of a data set of which entries could not be read (`found`), but for those that lead to such entries.
+
+    What else fails may fail for want of those entries, and is left for the next check.
+    """
+    unread = {Path(problem.file).stem for problem in found}
+    try:
+        failures = list(rendering_problems(dataset))
+    except (LookupError, ValueError, TypeError, AttributeError):
+        return
+    for page, error in failures:
+        if isinstance(error, DeadLink) and Path(error.target).stem not in unread:
+            yield page_problem(page, error)
+
+
+def page_problem(page: Page, error: Exception) -> Problem:
+    """What stopped a page, at the line of its template that raised it (templates know no columns)."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(page.template)]
+    file = f"generator/views/templates/{page.template}"
+    return Problem(file=file, line=(lines or [None])[-1] or 1, column=1, field=page.path, reason=str(error))
+
+
+QUICK_RULES: tuple[Rule, ...] = (missing_facts, ranking, placeholders, menu, traced_coefficients)
 RULES: tuple[Rule, ...] = (*QUICK_RULES, parameter_counts, dead_links)
 
 
 def find_problems(dataset: Dataset, *, quick: bool = False) -> list[Problem]:
     """All problems that the rules find; `quick` leaves out what a build finds anyway while rendering."""
     return [problem for rule in (QUICK_RULES if quick else RULES) for problem in rule(dataset)]
+
+
+def find_all_problems(dataset: Dataset, found: Sequence[Problem]) -> list[Problem]:
+    """`found` while reading, and all that the rules find in what could be read."""
+    if not found:
+        return find_problems(dataset)
+    others = [problem for rule in (*QUICK_RULES, parameter_counts) for problem in rule(dataset)]
+    return [*found, *others, *dead_links_beside(dataset, found)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .accuracy import register as register_accuracy
 from .calibrate import register as register_fit
-from .checks import find_problems
+from .checks import find_all_problems, find_problems
 from .dataset import BrokenInputs, load_dataset
 from .distil import register as register_distil
 from .estimate_command import register as register_estimate
@@ -34,7 +34,7 @@ def report(problems: Sequence[Problem], github: bool = False) -> int:
     for problem in problems:
         if github:
             place = f"file={problem.file},line={max(problem.line, 1)},col={max(problem.column, 1)}"
-            print(f"::error {place}::{problem.field}: {problem.reason}")
+            print(f"::error {place}::{problem.field}: {problem.reason}".replace("\r", "%0D").replace("\n", "%0A"))
         else:
             print(problem)
     return 1 if problems else 0
@@ -43,8 +43,7 @@ def report(problems: Sequence[Problem], github: bool = False) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Run every rule over the inputs."""
     dataset, problems = load_dataset(arguments.root)
-    if not problems:
-        problems = find_problems(dataset)
+    problems = find_all_problems(dataset, problems)
     code = report(problems, arguments.github)
     kinds = dataset.catalog
     print(

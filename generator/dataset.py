@@ -13,6 +13,7 @@ import pandas as pd
 
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
+from .curves import LossCurves, read_curves
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
 from .hub.freshness import is_old, observed_day, origin
 from .hub.snapshot import read_snapshot
@@ -33,6 +34,8 @@ class Dataset:
     runs: Sequence[Run]
     discovery: Discovery | None = None
     """The last search for new models; None if none was ever made."""
+    curves: Sequence[LossCurves] = ()
+    """Training runs in both recipes, loss beside loss."""
     json_digest: str = ""
     """Of the files that the machine writes: equal digests mean the same snapshot, runs and tables of figures."""
 
@@ -159,19 +162,27 @@ def load_dataset(root: Path) -> tuple[Dataset, list[Problem]]:
     """Read all inputs under `root`; problems of all files are collected, none is raised."""
     catalog, problems = load_catalog(root)
     digest = input_digest(root, (".json", ".jsonl"))
-    hub, runs, discovery, json_problems = _read_json(root, digest)
-    return Dataset(root, catalog, hub, runs, discovery, digest), [*problems, *json_problems]
+    hub, runs, curves, discovery, json_problems = _read_json(root, digest)
+    problems += [problem.model_copy(update={"file": relative(problem.file, root)}) for problem in json_problems]
+    return Dataset(root, catalog, hub, runs, discovery, curves, digest), problems
+
+
+def relative(file: str, root: Path) -> str:
+    """A file's name as a contributor knows it: from the root of the repository."""
+    path = Path(file)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else file
 
 
 @lru_cache(maxsize=1)
 def _read_json(
     root: Path, digest: str
-) -> tuple[Mapping[str, HubFacts], Sequence[Run], Discovery | None, tuple[Problem, ...]]:
-    """Snapshot, runs and discoveries, read again only when one of their files changed (`digest`)."""
+) -> tuple[Mapping[str, HubFacts], Sequence[Run], Sequence[LossCurves], Discovery | None, tuple[Problem, ...]]:
+    """Snapshot, runs, loss curves and discoveries, read again only when one of their files changed (`digest`)."""
     hub, hub_problems = read_snapshot(root / "catalog" / "hub")
     runs, run_problems = read_runs(root / "measurements" / "results")
+    curves, curve_problems = read_curves(root / "measurements" / "results")
     discovery, search_problems = read_discovered(root / FOLDER)
-    return hub, runs, discovery, (*hub_problems, *run_problems, *search_problems)
+    return hub, runs, curves, discovery, (*hub_problems, *run_problems, *curve_problems, *search_problems)
 
 
 def input_files(root: Path, kinds: Collection[str] = (".yaml", ".json", ".jsonl")) -> Iterator[Path]:

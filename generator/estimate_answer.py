@@ -82,13 +82,13 @@ class Estimator:
         self.shapes = dict(shapes or {})
         self.unknown: dict[str, str] = {}
         """Hub id → why its config gives no shape; filled by whoever has the configs."""
-        self._runs = {
+        self.measured = {
             case_key(run.hub_id, run.case, run.gpu): run
             for run in runs
             if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes
         }
         self._alike: dict[tuple[Any, ...], list[Run]] = {}
-        for run in self._runs.values():
+        for run in self.measured.values():
             key = case_key(run.hub_id, run.case.model_copy(update={"micro_batch": 1, "seq_len": 1}), run.gpu)
             self._alike.setdefault(key, []).append(run)
 
@@ -133,7 +133,7 @@ class Estimator:
             answer = shard(answer, architecture, entry, gpu_count)
         bands = entry.bands[BASES[cell.basis]]
         between: Bracket | None = None
-        run = self._runs.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
+        run = self.measured.get(case_key(hub_id, case, gpu.id)) if gpu is not None and gpu_count == 1 else None
         basis = "interpolated" if BASES[cell.basis] == "interpolated" else "estimated"
         if run is None and gpu is not None and gpu_count == 1 and figures is not None:
             between = self._bracket(hub_id, case, gpu.id)

@@ -112,7 +112,7 @@ def weigh(
     return {
         name: Evidence(
             round(float(np.searchsorted(ordered, value + 1e-9)) / len(ordered), 3),
-            tuple(sorted(citations[name], key=lambda c: (-c.compared, c.group, c.benchmark))),
+            tuple(sorted(citations[name], key=lambda c: (-c.compared, c.group, c.benchmark, c.setting, c.place))),
         )
         for name, value in own.items()
     }

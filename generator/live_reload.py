@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from mkdocs.commands import build as mkdocs_build
 from mkdocs.commands import serve as mkdocs_serve
 from mkdocs.structure.files import File
@@ -87,20 +86,6 @@ class GeneratedFile(File):
 
     def is_modified(self) -> bool:
         return self.changed
-
-
-class MemoryBytecode(jinja2.BytecodeCache):
-    """Compiled theme templates, kept between the languages of a build and between rebuilds."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Any) -> None:
-        if bucket.key in self.kept:
-            bucket.bytecode_from_string(self.kept[bucket.key])
-
-    def dump_bytecode(self, bucket: Any) -> None:
-        self.kept[bucket.key] = bucket.bytecode_to_string()
 
 
 class _DirtyWarning(logging.Filter):

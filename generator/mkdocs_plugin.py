@@ -17,10 +17,10 @@ from mkdocs.structure.files import File, Files
 
 from .checks import find_problems
 from .dataset import INPUTS, Dataset, input_digest, load_dataset
-from .live_reload import GeneratedFile, LastBuild, MemoryBytecode, Share, build_changes_only, skip_search
+from .live_reload import GeneratedFile, LastBuild, Share, build_changes_only, skip_search
 from .records import LANGUAGES, Language
-from .render import render, render_shared
-from .views.page import Page, language_prefix
+from .render import RENDERING_ERRORS, render, render_shared
+from .views.page import Page, compiled, language_prefix
 from .views.pages import collect_pages
 
 log = logging.getLogger("mkdocs.plugins.atlas")
@@ -40,7 +40,6 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
         self.shared: dict[str, bytes] = {}
         self.last = LastBuild()
         self.built: dict[Language, tuple[Share, Mapping[str, bytes]]] = {}
-        self.bytecode = MemoryBytecode()
         self.started_ns = 0
         self.again: Path | None = None
         """While serving: a watched file; touching it asks for one more build."""
@@ -79,7 +78,7 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
         share = self.last.share_out(language, self.pages, Path(config.config_file_path).parent)
         try:
             contents, _ = render(self.dataset, language, share.now, [page.path for page in self.pages])
-        except (ValueError, LookupError) as error:
+        except RENDERING_ERRORS as error:
             raise PluginError(f"{type(error).__name__}: {error}") from error
         self.built[language] = (share, contents)
         old = self.last.pages.get(language, {})
@@ -99,8 +98,8 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
         return files
 
     def on_env(self, env: Any, *, config: MkDocsConfig, files: Files) -> Any:
-        """Compile the theme's templates once per process, not once per language and rebuild."""
-        env.bytecode_cache = self.bytecode
+        """Compile the theme's templates once, not once per language and build."""
+        env.bytecode_cache = compiled("theme")
         return env
 
     def on_serve(self, server: Any, *, config: MkDocsConfig, builder: Any) -> Any:

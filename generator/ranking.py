@@ -50,7 +50,7 @@ def read_ranking(root: Path) -> tuple[Ranking | None, list[Problem]]:
     """The ranking of the repository at `root`, or what is wrong with its file."""
     path = root / "catalog" / "ranking.yaml"
     if not path.is_file():
-        return None, [Problem(file="catalog/ranking.yaml", reason="is missing")]
+        return None, [Problem(file="catalog/ranking.yaml", line=1, column=1, reason="is missing")]
     return read_entry(root, path, Ranking)
 
 

@@ -176,7 +176,8 @@ class MethodEntry(Record):
     """A fine-tuning method: ``catalog/methods/<id>.yaml``."""
 
     id: str
-    name: Visible
+    name: Visible = Field(description="short name, the same in both languages")
+    title: Text = Field(description="what pages call it")
     measured_id: MethodId | None = Field(None, description="its id in recipes; null when only described")
     order: int
     summary: Text

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import jinja2
+
 from .dataset import Dataset
 from .records import LANGUAGES, Language
 from .views import api, charts
@@ -35,8 +37,12 @@ def render(
     return {page.path: renderer.render(page).encode() for page in pages}, by_path
 
 
-def rendering_problems(dataset: Dataset) -> Iterator[tuple[Page, str]]:
-    """Each page that cannot be rendered (dead link, missing translation), once, with the reason."""
+RENDERING_ERRORS = (ValueError, LookupError, jinja2.TemplateError)
+"""What a page raises that cannot be rendered: a dead link, a phrase without its twin, something that is not there."""
+
+
+def rendering_problems(dataset: Dataset) -> Iterator[tuple[Page, Exception]]:
+    """Each page that cannot be rendered, once, with the reason."""
     pages = collect_pages(dataset)
     failed: set[str] = set()
     for language in LANGUAGES:
@@ -44,10 +50,10 @@ def rendering_problems(dataset: Dataset) -> Iterator[tuple[Page, str]]:
         for page in pages:
             try:
                 renderer.render(page)
-            except (ValueError, LookupError) as error:
+            except RENDERING_ERRORS as error:
                 if page.path not in failed:
                     failed.add(page.path)
-                    yield page, str(error)
+                    yield page, error
 
 
 def render_shared(dataset: Dataset) -> Mapping[str, bytes]:

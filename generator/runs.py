@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from .json_places import place_in
 from .records import Case, Problem, Run
 
 SCHEMA = 1
+PARTS = ("cell", "memory", "speed", "environment", "depth")
+CURVES = "curves"
+"""Folder of loss curves among those of the cards; ``curves.py`` reads it."""
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
@@ -19,23 +24,31 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Problem]]:
     runs: list[Run] = []
     problems: list[Problem] = []
     for path in sorted(folder.glob("*/*.json")):
-        if path.parent.name == "curves":  # loss curves of two recipes, no runs
+        if path.parent.name == CURVES:
             continue
+        text = path.read_text(encoding="utf-8", errors="replace")
         try:
-            runs.append(read_run(json.loads(path.read_text(encoding="utf-8")), f"{path.parent.name}/{path.stem}"))
+            runs.append(read_run(json.loads(text), f"{path.parent.name}/{path.stem}"))
         except json.JSONDecodeError as error:
             problems.append(
                 Problem(file=str(path), line=error.lineno, column=error.colno, reason=f"not JSON: {error.msg}")
             )
         except KeyError as error:
-            problems.append(Problem(file=str(path), field=str(error.args[0]), reason="missing"))
+            problems.append(Problem(file=str(path), line=1, column=1, field=str(error.args[0]), reason="missing"))
         except ValidationError as error:
             first = error.errors()[0]
+            line, column = place_of(text, first["loc"])
             where = ".".join(map(str, first["loc"]))
-            problems.append(Problem(file=str(path), field=where, reason=first["msg"]))
+            problems.append(Problem(file=str(path), line=line, column=column, field=where, reason=first["msg"]))
         except (TypeError, ValueError) as error:
-            problems.append(Problem(file=str(path), reason=str(error)))
+            problems.append(Problem(file=str(path), line=1, column=1, reason=str(error)))
     return runs, problems
+
+
+def place_of(text: str, field: Sequence[int | str]) -> tuple[int, int]:
+    """Line and column of a run's field in its file, whose parts (cell, memory, speed …) the record joins in one."""
+    places = [place_in(text, tuple(field)), *(place_in(text, (part, *field)) for part in PARTS)]
+    return max(places)
 
 
 def read_run(data: dict[str, Any], run_id: str) -> Run:

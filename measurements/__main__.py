@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 
 from . import campaign, oversight
 from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
-from .result import METHODS, RECIPES, InvalidResult, read_all
+from .result import METHODS, RECIPES, InvalidResult, identify_gpu, read_all
 from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
@@ -21,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure cells on the GPU at hand")
     source = run.add_mutually_exclusive_group()
     source.add_argument("--plan", type=Path, help="a plan.jsonl; without it the knobs below make the cells")
-    source.add_argument("--missing", action="store_true", help="what the campaign still lacks on this kind of GPU")
+    source.add_argument("--missing", action="store_true", help="what the campaign still lacks on the GPU at hand")
     run.add_argument("--models", nargs="+", metavar="HUB_ID", default=["Qwen/Qwen2.5-7B"])
     run.add_argument("--methods", nargs="+", choices=METHODS, default=["qlora"])
     run.add_argument("--recipes", nargs="+", choices=RECIPES, default=["stock"])
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
+    run.add_argument("--group", type=int, default=1, help=argparse.SUPPRESS)  # ranks of this torchrun group
     run.add_argument("--slot", type=int, default=0, help=argparse.SUPPRESS)
     curves = commands.add_parser("curves", help="compare the loss curves of stock and lean on a small model")
     curves.add_argument("--model", metavar="HUB_ID", default="HuggingFaceTB/SmolLM2-135M")
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
+    plan.add_argument("--sharded", type=int, metavar="GPUS", help="cells of so many GPUs of one host")
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -64,7 +67,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     if options.plan is not None:
         cells = read_plan(options.plan)
     elif options.missing:
-        cells = campaign.make_plan("h100")
+        cells = campaign.make_plan(_name_gpu(options.cpu))
     else:
         cells = [
             make_cell(
@@ -89,11 +92,19 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     return take_shard(cells, options.shard) if options.shard else cells
 
 
+def _name_gpu(on_cpu: bool) -> str:
+    """Folder name of the GPU at hand; empty where there is none."""
+    if on_cpu:
+        return ""
+    import torch
+
+    return identify_gpu(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
+
+
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     cells = _cells(options)
     if options.worker is None:
-        slots = [device for device in range(count_gpus(options)) for _ in range(count_processes(options))]
-        return oversight.oversee(arguments, slots, options.limit_s, options.cell_limit_s)
+        return _oversee(options, arguments, sorted({cell.gpu_count for cell in cells}))
     oversight.die_with_parent()
     import torch
 
@@ -102,12 +113,40 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     if not options.cpu and not torch.cuda.is_available():
         print("no GPU that torch can use; --cpu measures times only", file=sys.stderr)
         return 2
-    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
     limit = options.limit_s
     if limit is not None and options.begun is not None:
         limit = max(0.0, limit - (time.time() - options.begun))
+    cells = [cell for cell in cells if cell.gpu_count == options.group]
+    if options.group > 1:
+        from . import fsdp
+
+        device = torch.device("cpu") if options.cpu else torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return fsdp.run_group(
+            runner.find_open(cells, options.results, device), options.results, device, limit, options.worker
+        )
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
     processes = count_processes(options)
+    if options.missing:
+        cells = runner.drop_oversized(cells, device)
     return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
+
+
+def _oversee(options: argparse.Namespace, arguments: list[str], groups: list[int]) -> int:
+    """One worker per GPU and process for cells of one GPU, then one torchrun group per larger number of GPUs."""
+    begin = time.monotonic()
+    gpus, worst = count_gpus(options), 0
+    for size in groups:
+        limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
+        if size == 1:
+            slots = [device for device in range(gpus) for _ in range(count_processes(options))]
+            worst = oversight.oversee(arguments, slots, limit, options.cell_limit_s) or worst
+        elif size > gpus and not options.cpu:
+            print(f"skipped: cells of {size} GPUs, as torch sees {gpus}", file=sys.stderr)
+        else:
+            program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size))
+            own = [*arguments, "--group", str(size)]
+            worst = oversight.oversee(own, [0], limit, options.cell_limit_s, (*program, "-m", "measurements")) or worst
+    return worst
 
 
 def _compare_curves(options: argparse.Namespace) -> int:
@@ -143,7 +182,10 @@ def main(arguments: list[str]) -> int:
         if options.command == "curves":
             return _compare_curves(options)
         if options.command == "plan":
-            cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            if options.sharded:
+                cells = campaign.make_sharded(options.sharded)
+            else:
+                cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
             return 0
         if options.command == "supersede":

@@ -114,12 +114,15 @@ def _model_cells(model: str, billions: float, recipe: str) -> list[Cell]:
 
 
 def make_plan(gpu: str = "h100") -> list[Cell]:
-    """The cells of the campaign on a GPU, in order of priority, hold-outs marked."""
+    """The cells of the campaign on a GPU, in order of priority, hold-outs marked.
+
+    On an H200 only the larger models; on every other GPU all of them (what cannot fit there is passed over later).
+    """
     groups = [
         _model_cells(model, billions, recipe)
         for model, billions, lean in MODELS
         for recipe in (("stock", "lean") if lean else ("stock",))
-        if gpu == "h100" or billions > 5
+        if "h200" not in gpu or billions > 5
     ]
     repeats = [replace(group[0], repeat=1, min_cap=False) for group in groups[:12]]
     deep = []
@@ -139,6 +142,27 @@ def make_plan(gpu: str = "h100") -> list[Cell]:
 def make_short() -> list[Cell]:
     """The cells of the short campaign, in order of priority, hold-outs marked."""
     return [replace(cell, holdout_kind=_hold_out(cell)) for cell in make_short_plan()]
+
+
+def make_sharded(gpus: int) -> list[Cell]:
+    """Cells of so many GPUs of one host, cheapest first, hold-outs marked."""
+    wanted = (
+        ("Qwen/Qwen2.5-0.5B", "full", 1, 1024),
+        ("Qwen/Qwen3-1.7B", "full", 1, 1024),
+        ("Qwen/Qwen2.5-7B", "lora", 1, 1024),
+        ("Qwen/Qwen2.5-7B", "lora", 4, 2048),
+        ("Qwen/Qwen3-4B", "full", 1, 1024),
+        ("meta-llama/Llama-3.1-8B", "full", 1, 1024),
+        ("meta-llama/Llama-3.1-8B", "lora", 1, 4096),
+        ("Qwen/Qwen2.5-14B", "lora", 1, 1024),
+        ("Qwen/Qwen2.5-32B", "lora", 1, 1024),
+    )
+    cells = []
+    for model, method, batch, seq in wanted:
+        rank, targets = (16, "all-linear") if method == "lora" else (None, None)
+        cell = Cell(model, "stock", method, batch, seq, lora_rank=rank, lora_targets=targets)
+        cells.append(replace(cell, gpu_count=gpus, sharding="fsdp2"))
+    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in cells]
 
 
 def _hold_out(cell: Cell) -> str | None:

@@ -25,10 +25,9 @@ from .sharing import Turns
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
 TIMED_SECONDS = 0.8
-ENOUGH_SECONDS = 2.0  # two steps that take so long are enough: such steps are not bound by launches
+ENOUGH_SECONDS = 8.0  # two steps that take so long are enough
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
-MOST_TRIES = 7  # of the search for the smallest cap
 
 PEAK_TFLOPS = (  # dense bf16, TFLOP/s, from the makers' data sheets; more specific names first
     ("h200", 989.0),
@@ -69,6 +68,7 @@ class Reading:
     context: int | None = None
     trainable: int = 0
     step_seconds: list[float] = field(default_factory=list)
+    launch_seconds: list[float] = field(default_factory=list)  # until the processor had launched all of the step
 
     @property
     def seconds(self) -> float | None:
@@ -87,9 +87,10 @@ def extend(low: Reading, high: Reading, depths: tuple[int, int], layers: int) ->
         return a + (b - a) * factor
 
     result = Reading(step_seconds=list(high.step_seconds), context=high.context)
+    apart = ("step_seconds", "launch_seconds", "context")
     for item in fields(Reading):
         a, b = getattr(low, item.name), getattr(high, item.name)
-        if item.name not in ("step_seconds", "context") and a is not None and b is not None:
+        if item.name not in apart and a is not None and b is not None:
             setattr(result, item.name, max(0, round(line(a, b))))
     if low.seconds is None or high.seconds is None:
         return result, None
@@ -245,8 +246,14 @@ def _wants_more(seconds: list[float]) -> bool:
     return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
 
 
-def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> list[float]:
+def time_steps(
+    gauge: Gauge, step: Callable[[], Any], already: list[float], launched: list[float], fixed: bool = False
+) -> list[float]:
     """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
+
+    ``launched`` is filled with the seconds until the processor had launched all work of each step: where that is nearly
+    the whole step, the GPU waited for the processor. ``fixed``: three in any case, so that every rank of a group takes
+    as many.
 
     Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
     """
@@ -255,52 +262,13 @@ def time_steps(gauge: Gauge, step: Callable[[], Any], already: list[float]) -> l
         often = gc.get_threshold()
         gc.set_threshold(often[0], often[1], 1 << 30)
         try:
-            while _wants_more(seconds):
+            while len(seconds) < LEAST_TIMED_STEPS if fixed else _wants_more(seconds):
                 gauge.synchronize()
                 begin = time.perf_counter()
                 step()
+                launched.append(time.perf_counter() - begin)
                 gauge.synchronize()
                 seconds.append(time.perf_counter() - begin)
         finally:
             gc.set_threshold(*often)
     return seconds
-
-
-def search_min_cap(
-    gauge: Gauge, run: Callable[[], None], low: int, high: int, total: int, resolution: int
-) -> tuple[int, int] | None:
-    """The smallest allocator cap, bytes, under which ``run`` finishes, and the distance to the largest that failed.
-
-    Bisection between the allocated peak (below it nothing can work) and ``high``, what the allocator reserved without
-    a cap, where it should work: that is tried only if nothing below does, and raised in steps of 2 % when it does not.
-    The answer lies nearer to the low end (1.01 to 1.13 × allocated seen), so the first third is tried first. None when
-    even ``total`` does not do. After ``MOST_TRIES`` attempts it stops at the distance it has reached.
-    """
-    tries = 0
-
-    def works(cap: int) -> bool:
-        nonlocal tries
-        tries += 1
-        gauge.set_cap(cap)
-        try:
-            run()
-            return True
-        except torch.OutOfMemoryError:
-            return False
-        finally:
-            gauge.set_cap(None)
-            gauge.release()
-
-    failed, shown = low, False
-    while True:
-        while high - failed > resolution and tries < MOST_TRIES:
-            middle = failed + (high - failed) // 3
-            if works(middle):
-                high, shown = middle, True
-            else:
-                failed = middle
-        if shown or works(high):
-            return high, high - failed
-        if high >= total or tries >= 2 * MOST_TRIES:
-            return None
-        failed, high = high, min(total, round(high * 1.02))

@@ -23,12 +23,33 @@ MOST_REPLACED = 200
 MOST_BARREN = 3  # workers that may die in one slot without being at a cell
 GRACE_SECONDS = 15.0  # to finish the cell at hand after the limit
 POLL_SECONDS = 0.1
+BAR_WIDTH = 30
 
 
 def die_with_parent() -> None:
     """Ask Linux to kill this process when its parent dies; elsewhere a worker notices between cells."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def describe_progress(done: int, cells: int, seconds: float) -> str:
+    """One line: a bar, how many cells, how fast, and how long still at that pace."""
+    share = done / cells if cells else 1.0
+    bar = "█" * round(share * BAR_WIDTH) + "░" * (BAR_WIDTH - round(share * BAR_WIDTH))
+    if not done or not seconds:
+        return f"{bar} {done}/{cells}"
+    left = (cells - done) * seconds / done
+    to_go = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"{bar} {done}/{cells}, {done * 60 / seconds:.1f} cells/min, {to_go} to go"
+
+
+def _draw(folder: Path) -> None:
+    """The progress of all workers, in place, where somebody watches."""
+    with suppress(FileNotFoundError, ValueError):
+        cells, begun = (folder / "campaign").read_text().split()
+        done = (folder / "done").stat().st_size if (folder / "done").exists() else 0
+        print(f"\r\x1b[K{describe_progress(done, int(cells), time.time() - float(begun))}", end="", file=sys.stderr)
+        sys.stderr.flush()
 
 
 def oversee(
@@ -52,6 +73,7 @@ def oversee(
         stopped: set[int] = set()
         barren = [0] * len(slots)
         worst, replaced = 0, 0
+        watched, drawn = sys.stderr.isatty(), 0.0
 
         def start(slot: int) -> None:
             command = [*program, *arguments, "--worker", folder]
@@ -104,7 +126,12 @@ def oversee(
                         start(slot)
                     elif not over:
                         worst = worst or 1
+                if watched and time.monotonic() - drawn > 1:
+                    drawn = time.monotonic()
+                    _draw(Path(folder))
                 time.sleep(POLL_SECONDS)
+            if watched:
+                print(file=sys.stderr)
         finally:
             for process in running.values():
                 process.kill()

@@ -53,7 +53,7 @@ def hash_recipes() -> str:
         body = tree.body[0].body  # type: ignore[attr-defined]
         if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             del body[0]
-        digest.update(ast.dump(tree).encode())
+        digest.update(ast.unparse(tree).encode())  # not ast.dump, which differs between versions of Python
     return digest.hexdigest()[:12]
 
 

@@ -22,11 +22,16 @@ RECIPES = ("stock", "lean")
 METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning")
 STATUSES = ("ok", "oom", "failed", "skipped")
 PHASES = ("forward", "loss", "backward", "step")
-STAGES = ("attach", "warm_up", "timed", "min_cap", "release", "waiting")
+STAGES = ("build", "attach", "warm_up", "timed", "min_cap", "release", "waiting", "memory")
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
 
 CURVES = "curves"  # folder of loss curves among those of GPUs
-OPTIONAL = ("environment.processes", "environment.spent_seconds")  # absent from results of 2026-11-24, first runs
+OPTIONAL = (
+    *("environment.processes", "environment.spent_seconds"),  # absent from the first results of 2026-11-24
+    *("environment.spent_seconds.build", "environment.spent_seconds.memory"),  # absent until 2026-11-25
+    "memory.rank_peak_bytes",  # given on several GPUs only
+    "speed.launch_seconds",  # absent until 2026-11-25, and where measured at cut depth
+)
 
 _SIZE = "size?"  # a whole number of bytes, 0 or more, or null
 _NUMBER = "number?"  # a finite number above 0, or null
@@ -72,9 +77,12 @@ SHAPE: dict[str, Any] = {
         "breakdown_bytes": {part: _SIZE for part in PARTS},  # sums to peak_allocated_bytes
         "phase_peak_bytes": {phase: _SIZE for phase in PHASES},  # allocated peak within each phase of a step
         "peak_phase": "text?",
+        "rank_peak_bytes": "counts?",  # allocated peak of every rank; the figures above are those of the highest
     },
     "speed": {
         "step_seconds": "seconds?",  # every timed step, in order, after warm-up; of the deepest model measured
+        "launch_seconds": _NUMBER,  # median, until the processor had launched all work of a step; near the step's own
+        # seconds, the GPU waited for the processor and another machine may be faster or slower with the same GPU
         "median_step_seconds": _NUMBER,  # at the real depth
         "tokens_per_second": _NUMBER,  # micro_batch × seq_len × gpu_count / median_step_seconds
         "flops_per_step": _NUMBER,  # model FLOPs by `formula`; recomputation is not counted
@@ -103,7 +111,9 @@ SHAPE: dict[str, Any] = {
         "cells_before": "natural?",  # measured earlier in this process: 0 = context_bytes is that of a fresh process
         "wall_seconds": _NUMBER,  # spent on this cell, its share of building the model left out
         "processes": "count?",  # that shared the GPU; steps are timed while the others wait
-        "spent_seconds": {stage: "duration?" for stage in STAGES},  # where wall_seconds went
+        "spent_seconds": {
+            stage: "duration?" for stage in STAGES
+        },  # where wall_seconds went; build and memory: before it
         "date": "date",
     },
 }

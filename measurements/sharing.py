@@ -71,7 +71,8 @@ class Turns:
 class Tickets:
     """Hands out ``total`` bytes of a GPU to the processes that share it.
 
-    A ticket is a file that its owner keeps locked: one whose lock can be had belongs to nobody any more.
+    A ticket is a file that its owner keeps locked: one whose lock can be had belongs to nobody any more. One process at
+    a time may book what does not fit yet: from then on others get only what leaves room for it.
     """
 
     def __init__(self, total: int | None, folder: Path | None = None) -> None:
@@ -81,9 +82,9 @@ class Tickets:
     def take(self, size: int, patience: Callable[[], bool] = lambda: True) -> Iterator[int | None]:
         """Yields how many bytes are this process's (at least ``size``, or all there are); None: it got none.
 
-        ``patience`` is asked again and again while others hold too much: False gives up. Whoever waits keeps the window
-        shut, so that memory which becomes free is not taken by those who come later. Take one at a time: whoever waits
-        while holding another could wait for ever.
+        ``patience`` is asked again and again while others hold too much: True books the memory and waits, False gives
+        up; so does who finds another booking. Take one at a time: whoever waits while holding another could wait for
+        ever.
         """
         if self.folder is None or self.total is None:
             yield self.total
@@ -96,33 +97,57 @@ class Tickets:
         try:
             yield size
         finally:
-            Path(ticket.name).unlink(missing_ok=True)
-            ticket.close()
+            _tear_up(ticket)
 
     def _queue(self, folder: Path, size: int, patience: Callable[[], bool]) -> IO[str] | None:
         """The ticket, locked, or None when patience ended."""
         assert self.total is not None
-        with (folder / "window").open("a") as window:
-            while not _lock_now(window) or self._taken() + size > self.total:
-                if not patience():
+        booking: IO[str] | None = None
+        try:
+            while True:
+                with (folder / "window").open("a") as window:
+                    fcntl.flock(window, fcntl.LOCK_EX)
+                    booked = 0 if booking else sum(number for number, _ in _living(folder, "*.booking"))
+                    held = _living(folder, "*.ticket")
+                    since = sum(number for number, late in held if late)
+                    if sum(number for number, _ in held) + size <= self.total and since + booked + size <= self.total:
+                        return _write_locked(folder / f"{os.getpid()}.ticket", f"{size} {int(booked > 0)}")
+                    wait = patience()
+                    if wait and booking is None and not booked:
+                        booking = _write_locked(folder / f"{os.getpid()}.booking", f"{size} 0")
+                if not wait or booking is None:
                     return None
                 time.sleep(POLL_SECONDS)
-            ticket = (folder / f"{os.getpid()}.ticket").open("w+")
-            fcntl.flock(ticket, fcntl.LOCK_EX)
-            ticket.write(str(size))
-            ticket.flush()
-            return ticket
+        finally:
+            if booking is not None:
+                _tear_up(booking)
 
-    def _taken(self) -> int:
-        assert self.folder is not None
-        taken = 0
-        for path in self.folder.glob("*.ticket"):
-            with suppress(FileNotFoundError, ValueError), path.open("r+") as file:
-                if _lock_now(file):
-                    path.unlink(missing_ok=True)  # its owner was killed
-                else:
-                    taken += int(file.read())
-        return taken
+
+def _write_locked(path: Path, text: str) -> IO[str]:
+    """A new file, locked for as long as it is open. Nobody looks for it meanwhile: the window is held."""
+    file = path.open("w+")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write(text)
+    file.flush()
+    return file
+
+
+def _tear_up(file: IO[str]) -> None:
+    Path(file.name).unlink(missing_ok=True)
+    file.close()
+
+
+def _living(folder: Path, pattern: str) -> list[tuple[int, bool]]:
+    """(bytes, whether handed out while a booking stood) of each file that a living process keeps locked."""
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError, ValueError), path.open("r+") as file:
+            if _lock_now(file):
+                path.unlink(missing_ok=True)  # its owner was killed
+            else:
+                number, late = file.read().split()
+                found.append((int(number), late == "1"))
+    return found
 
 
 class Claims:
@@ -155,6 +180,16 @@ class Claims:
             return
         with (self.folder / f"{name}.claim").open("a") as file:
             yield _lock_now(file)
+
+    def note_too_little(self, key: str, share: int) -> None:
+        """A cell ran out of so many bytes; whoever comes to it next, in this process or a later one, takes more."""
+        if self.folder is not None:
+            (self.folder / f"{key[:16]}.share").write_text(str(share))
+
+    def too_little(self, key: str) -> int:
+        """The share in which a cell ran out of memory, or 0."""
+        path = None if self.folder is None else self.folder / f"{key[:16]}.share"
+        return int(path.read_text()) if path is not None and path.exists() else 0
 
     def count(self) -> tuple[int, float]:
         """One more is done; returns how many all processes have done, and the seconds since the first began."""

@@ -47,10 +47,10 @@ def guess_bytes(cell: Cell, config: Any, layers: int | None = None) -> int:
     tokens = cell.micro_batch * (cell.seq_len + (20 if cell.method == "prompt_tuning" else 0))
     wide = getattr(config, "intermediate_size", None) or 4 * hidden
     lean = cell.recipe == "lean"
-    bytes_each = {"full": 16, "full_bf16_adam8bit": 6.5, "qlora": 0.62, "lora_8bit": 1.1}.get(cell.method, 2.0)
+    bytes_each = {"full": 16, "full_bf16_adam8bit": 6.5, "qlora": 0.62, "lora_8bit": 1.7}.get(cell.method, 2.0)
     embedding_bytes = {"full": 16, "full_bf16_adam8bit": 12}.get(cell.method, 2 if lean else 4)
     weights = body * bytes_each + embedded * embedding_bytes
-    share = (cell.lora_rank or 0) * 3.5 / hidden
+    share = (cell.lora_rank or 0) * 2.2 / hidden
     adapters = body * share * 16 if cell.lora_rank else 0
     activation = hidden * 40 + wide * (14 if lean else 18)  # of one layer, bytes per token
     if getattr(config, "num_experts", None) or getattr(config, "num_local_experts", None):
@@ -59,10 +59,13 @@ def guess_bytes(cell: Cell, config: Any, layers: int | None = None) -> int:
     if cell.gradient_checkpointing:
         layered = tokens * (2 * hidden * depth + activation * 1.5)
     else:
-        layered = tokens * activation * depth * (1.3 if cell.lora_rank else 1.1)
+        layered = tokens * activation * depth
     if config.model_type in EAGER:  # scores of every pair of tokens, in bf16 and fp32
         pairs = tokens * cell.seq_len * config.num_attention_heads * 10
         layered += pairs * (1 if cell.gradient_checkpointing else depth)
-    loss = (1 << 30) + tokens * vocabulary if lean and config.model_type != "granite" else tokens * vocabulary * 18
+    if lean and config.model_type != "granite":  # the logits never exist as a whole
+        loss = (900 << 20) + tokens * hidden * 12
+    else:
+        loss = (1 << 28) + tokens * vocabulary * 18
     guess: int = round((weights + adapters + loss + layered) * MARGIN)
     return max(LEAST_BYTES, guess)

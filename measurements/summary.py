@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,52 @@ def summarise(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+LAUNCH_BOUND = 0.9  # share of a step in which the processor launches, from which on the GPU waits for it
+
+
+def waits_for_processor(data: dict[str, Any]) -> bool | None:
+    """Whether the speed of this result is that of the processor rather than of the GPU; None where not recorded."""
+    launch = data["speed"].get("launch_seconds")
+    return None if launch is None else launch >= LAUNCH_BOUND * data["speed"]["median_step_seconds"]
+
+
 def _repeat_lines(results: list[dict[str, Any]]) -> list[str]:
-    pairs: dict[str, list[dict[str, Any]]] = {}
+    """How far results of the same cell are apart, memory and speed; speed also where the GPU, not the processor, sets
+    it; and how far cut depths are from the whole model."""
+    whole: dict[str, list[dict[str, Any]]] = {}
+    cut: dict[str, list[dict[str, Any]]] = {}
     for data in results:
-        if data["status"] == "ok" and not data["depth"]["extrapolated"]:
+        if data["status"] == "ok":
             knobs = cell_of_result(data).knobs() | {"repeat": 0, "gpu": data["environment"]["gpu_id"]}
-            pairs.setdefault(digest(knobs), []).append(data)
+            (cut if data["depth"]["extrapolated"] else whole).setdefault(digest(knobs), []).append(data)
+    busy = {key: found for key, found in whole.items() if all(waits_for_processor(data) is False for data in found)}
     lines = []
+    for tier, field in (
+        ("memory", "peak_allocated_bytes"),
+        ("memory", "min_cap_bytes"),
+        ("speed", "tokens_per_second"),
+    ):
+        lines += _spread(f"repeat error of {field}", tier, field, whole.values())
+    lines += _spread("the same where the GPU is busy", "speed", "tokens_per_second", busy.values())
     for tier, field in (("memory", "peak_allocated_bytes"), ("speed", "tokens_per_second")):
-        errors = []
-        for group in pairs.values():
-            values = [data[tier][field] for data in group if data[tier][field]]
-            if len(values) > 1:
-                errors.append(max(values) / min(values) - 1)
-        if errors:
-            median, worst = statistics.median(errors), max(errors)
-            lines.append(f"repeat error of {field}: median {median:.3%}, worst {worst:.3%}, {len(errors)} cells")
+        pairs = [
+            [_median(whole[key], tier, field), data] for key, found in cut.items() if key in whole for data in found
+        ]
+        lines += _spread(f"cut depth against whole, {field}", tier, field, pairs)
     return lines
+
+
+def _median(found: list[dict[str, Any]], tier: str, field: str) -> dict[str, Any]:
+    values = [data[tier][field] for data in found if data[tier][field]]
+    return {tier: {field: statistics.median(values) if values else None}}
+
+
+def _spread(name: str, tier: str, field: str, groups: Iterable[list[dict[str, Any]]]) -> list[str]:
+    errors = []
+    for group in groups:
+        values = [data[tier][field] for data in group if data[tier][field]]
+        if len(values) > 1:
+            errors.append(max(values) / min(values) - 1)
+    if not errors:
+        return []
+    return [f"{name}: median {statistics.median(errors):.3%}, worst {max(errors):.3%}, {len(errors)} cells"]

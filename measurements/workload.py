@@ -9,6 +9,7 @@ method asks for it. So the peak while building is the peak while loading, short 
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from .cells import PlanError
-from .size import read_head_widths
+from .cells import Cell, PlanError, read_config
+from .size import guess_bytes, read_head_widths
 
 
 def _layer_lists(config: Any, layers: int) -> list[str]:
@@ -46,6 +47,17 @@ def read_model_config(config: dict[str, Any], layers: int | None = None) -> Any:
         if getattr(found, "num_kv_shared_layers", 0):
             raise PlanError("config: layers that share keys and values cannot be cut")
     return found
+
+
+@cache
+def describe_shape(model: str) -> Any:
+    """The transformers config of a model that has a file in configs/."""
+    return read_model_config(read_config(model)["config"])
+
+
+def guess_need(cell: Cell) -> int:
+    """Bytes to reserve for a cell."""
+    return guess_bytes(cell, describe_shape(cell.model))
 
 
 def describe_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
@@ -89,6 +101,13 @@ def describe_weights(config: Any, weights: str, device: torch.device, dtype: tor
         model.config.quantization_config = quantization
         model.hf_device_map = {"": device.index or 0 if device.type == "cuda" else device.type}
     return model
+
+
+def compute_in_fp16(model: nn.Module) -> None:
+    """Have 4-bit layers compute in fp16, on GPUs without bf16."""
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = torch.float16  # type: ignore[assignment]
 
 
 def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:

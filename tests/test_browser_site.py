@@ -46,10 +46,21 @@ def test_language_switch_stays_on_the_page(browser: Any, site_url: str, dataset:
     assert page.locator("html").get_attribute("lang") == "en"
 
 
-@pytest.mark.parametrize(("word", "found"), [("客服", "scenarios/"), ("适配器", "methods/"), ("检查点", "")])
+@pytest.mark.parametrize(
+    ("title", "word", "found"),
+    [
+        ("中文智能客服", "客服", "scenarios/customer-service-zh/"),
+        ("中文法律问答（RAG）", "法律", "scenarios/legal-rag-zh/"),
+        ("中英双语写作助手", "写作", "scenarios/bilingual-writing/"),
+        ("旧文章的说法，逐条检验", "检验", "article/"),
+    ],
+)
 def test_search_finds_a_word_from_the_middle_of_a_chinese_title(
-    browser: Any, site_url: str, word: str, found: str
+    browser: Any, site_url: str, title: str, word: str, found: str
 ) -> None:
+    assert word in title and not title.startswith(word)
+    page = open_page(browser, f"{site_url}/{found}")
+    assert page.locator("h1").inner_text().startswith(title)
     page = open_page(browser, f"{site_url}/", viewport={"width": 1440, "height": 900})
     page.locator(".md-search__input").fill(word)
     first = page.locator(".md-search-result__link").first

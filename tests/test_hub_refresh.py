@@ -1,5 +1,6 @@
 """Refreshing from a local Hub with the real client: what is learned, and what survives each fault."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -206,3 +207,16 @@ def test_ctrl_c_leaves_whole_files_only(hub: FakeHub, tmp_path: Path) -> None:
     assert summary.exit_code == 130
     assert read_snapshot(tmp_path / "hub")[1] == []
     assert not [path for path in (tmp_path / "hub").iterdir() if path.name.startswith(".")]
+
+
+def test_ctrl_c_keeps_models_that_were_read_but_not_yet_taken(hub: FakeHub, tmp_path: Path) -> None:
+    def press(hub_id: str) -> None:
+        end = time.monotonic() + 20
+        while sum("/resolve/" in path for path, _, _ in hub.asked) < len(hub.models) and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+
+    summary = run(hub, tmp_path / "hub", progress=press)
+    assert (summary.exit_code, summary.read) == (130, len(hub.models))
+    assert len(read_snapshot(tmp_path / "hub")[0]) == len(hub.models)

@@ -10,12 +10,14 @@ ROOT = Path(__file__).parents[1]
 # Ranks grow to the right; a module imports only modules of a lower rank. Modules of one rank do not know each other.
 RANK = {
     "records": 0,
+    "json_places": 0,
     "wording": 0,
     "catalog": 1,
     "hub": 1,
     "runs": 1,
     "architecture": 1,
-    "dataset": 2,
+    "curves": 2,
+    "dataset": 3,
 }
 TORCH_ALLOWED = ("trace",)
 

@@ -12,7 +12,7 @@ import pytest
 
 from measurements import oversight
 from measurements.result import read_all
-from measurements.sharing import Deaths, Tickets, Turns
+from measurements.sharing import Claims, Deaths, Tickets, Turns
 
 TINY = {
     "model_type": "qwen2",
@@ -173,3 +173,52 @@ def test_tickets_of_the_dead_are_free_again(tmp_path: Path) -> None:
     with tickets.take(500, lambda: False) as everything:
         assert everything == 100
     assert not list(tmp_path.glob("*.ticket"))
+
+
+def test_a_share_that_was_too_small_is_remembered_by_a_later_process(tmp_path: Path) -> None:
+    Claims(tmp_path).note_too_little("0123456789abcdef" * 4, 5 << 30)
+    assert Claims(tmp_path).too_little("0123456789abcdef" * 4) == 5 << 30
+    assert Claims(tmp_path).too_little("f" * 64) == 0
+    assert Claims().too_little("f" * 64) == 0
+
+
+def test_a_booking_lets_pass_only_what_leaves_room_for_it(tmp_path: Path) -> None:
+    """65 of 100 are held, 70 booked: a ticket of 31 would fit now and be in the way later; one of 15 would not."""
+    tickets = Tickets(100, tmp_path)
+    takers = []
+
+    def take(size: int) -> subprocess.Popen:
+        code = "import sys; from pathlib import Path; from measurements.sharing import Tickets\n"
+        code += f"with Tickets(100, Path(sys.argv[1])).take({size}) as mine:\n print(mine, flush=True); input()"
+        taker = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        takers.append(taker)
+        return taker
+
+    try:
+        first = take(60)
+        assert first.stdout.readline() == b"60\n"
+        second = take(5)
+        assert second.stdout.readline() == b"5\n"
+        booker = take(70)
+        _wait_for(lambda: list(tmp_path.glob("*.booking")), 30)
+        with tickets.take(31, lambda: True) as too_much:
+            assert too_much is None, "give up at once, whatever the patience"
+        with tickets.take(15, lambda: False) as little:
+            assert little == 15
+            first.communicate(b"\n")
+            assert booker.stdout.readline() == b"70\n", "what was let pass does not stand in the way"
+        assert not list(tmp_path.glob("*.booking"))
+    finally:
+        for taker in takers:
+            taker.kill()
+            taker.communicate()
+
+
+def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
+    assert oversight.describe_progress(0, 10, 5.0) == "░" * 30 + " 0/10"
+    assert oversight.describe_progress(5, 10, 60.0) == "█" * 15 + "░" * 15 + " 5/10, 5.0 cells/min, 60 s to go"
+    assert oversight.describe_progress(10, 400, 60.0).endswith("10.0 cells/min, 39 min to go")
+    assert oversight.describe_progress(1, 400, 60.0).endswith("1.0 cells/min, 6.7 h to go")
+    assert oversight.describe_progress(0, 0, 0.0).endswith("0/0"), "nothing to do"

@@ -2,12 +2,16 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 
 from measurements import campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
+from measurements.result import METHODS, RECIPES
 
 TINY = {
     "model_type": "qwen2",
@@ -34,8 +38,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("method", ["full", "lora", "dora", "prompt_tuning"])
 def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, checkpointing: bool) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -54,8 +56,6 @@ def test_a_cell_is_measured_for_real(tiny: str, tmp_path: Path, method: str, che
 
 
 def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -70,8 +70,6 @@ def test_cut_depths_are_extended_to_the_real_one(tiny: str, tmp_path: Path) -> N
 
 
 def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
-    import torch
-
     from measurements import recipes, workload
     from measurements.cells import read_config
 
@@ -100,8 +98,6 @@ def test_a_step_trains_and_the_base_comes_back(tiny: str) -> None:
 def test_missing_packages_are_said_once_and_skipped(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
-
     from measurements import recipes, runner
 
     real = importlib.util.find_spec
@@ -117,8 +113,6 @@ def test_missing_packages_are_said_once_and_skipped(
 
 
 def test_a_failing_cell_does_not_stop_the_campaign(tiny: str, tmp_path: Path) -> None:
-    import torch
-
     from measurements import runner
     from measurements.result import read_all
 
@@ -180,3 +174,160 @@ def test_holding_out_does_not_depend_on_what_is_recorded() -> None:
     cell = Cell("a/b")
     assert cell.key == Cell("a/b", min_cap=True, holdout_kind="cell").key
     assert cell.key != Cell("a/b", repeat=1).key
+
+
+def test_the_short_campaign_is_broad_and_balanced_from_the_start() -> None:
+    plan = campaign.make_short()
+    assert len({cell.key for cell in plan}) == len(plan)
+    assert len({cell.model for cell in plan}) >= 40
+    assert all(config_path(cell.model).exists() for cell in plan)
+    assert sum(cell.min_cap for cell in plan) >= 40
+    assert sum(cell.repeat == 1 for cell in plan) >= 10
+    assert {cell.method for cell in plan} == set(METHODS)
+    early = plan[: len(plan) // 3]
+    assert len({cell.model for cell in early}) >= 20
+    assert {cell.recipe for cell in early} == set(RECIPES)
+    assert {cell.key for cell in plan if cell.holdout_kind == "model"} == {
+        cell.key for cell in plan if cell.model in campaign.HELD_OUT_MODELS
+    }
+    again = {(cell.model, cell.recipe) for cell in plan if cell.repeat == 3}
+    assert again, "some cells are measured at cut and at full depth"
+    assert all(cell.depths for cell in plan if cell.repeat == 3)
+
+
+def test_guessed_memory_is_rarely_below_what_was_measured() -> None:
+    from measurements.result import read_all
+    from measurements.workload import guess_need
+
+    pairs = [
+        (guess_need(cells.cell_of_result(data)), data["memory"]["peak_reserved_bytes"])
+        for data in read_all(Path(__file__).parent.parent / "measurements" / "results")
+        if data["memory"]["peak_reserved_bytes"] and not data["depth"]["extrapolated"]
+    ]
+    low = [guess / reserved for guess, reserved in pairs if guess < 0.95 * reserved]
+    assert len(low) <= 0.05 * len(pairs), "a cell that outgrows its share is measured twice"
+
+
+def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
+    """Gemma 4 hands keys and values through a dict that checkpointing keeps: out of memory must not leak the model."""
+    import gc
+    import weakref
+
+    from measurements import caps, gauge, recipes, workload
+
+    cpu = torch.device("cpu")
+    config = workload.read_model_config(
+        {
+            "model_type": "gemma4_text",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 6,
+            "num_kv_shared_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 8,
+            "global_head_dim": 8,
+            "vocab_size": 64,
+            "vocab_size_per_layer_input": 64,
+            "hidden_size_per_layer_input": 8,
+            "layer_types": ["sliding_attention", "full_attention"] * 3,
+        }
+    )
+
+    def break_off() -> list[weakref.ref]:
+        base = workload.build_model(config, "bfloat16", cpu)
+        model = recipes.attach_method(base, Cell("a/b", "stock", "lora"))
+        accelerator = recipes.make_accelerator(cpu, torch.bfloat16)
+        model, optimizer = accelerator.prepare(model, recipes.make_optimizer(model, "lora"))
+        batch = workload.make_batch(64, 1, 16, cpu)
+
+        def run_out(*_: object) -> None:
+            raise torch.OutOfMemoryError("the card is full")
+
+        gauge.find_layers(gauge.find_decoder(model))[4].register_forward_pre_hook(run_out)
+        with pytest.raises(torch.OutOfMemoryError):
+            recipes.train_step(accelerator, model, optimizer, batch)
+        accelerator.free_memory()
+        return [weakref.ref(module) for module in base.modules()]
+
+    parts = break_off()
+    gc.collect()
+    if not any(part() is not None for part in parts):
+        pytest.skip("this version of transformers or torch does not leak")
+    caps.drop_checkpoints()
+    gc.collect()
+    assert not any(part() is not None for part in parts)
+
+
+def _card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None = None) -> torch.device:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device=None: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    return torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "expected"),
+    [((7, 5), None, "float16"), ((8, 0), None, "bfloat16"), ((9, 0), None, "bfloat16"), ((7, 0), "6.4", "bfloat16")],
+)
+def test_cards_without_bf16_compute_in_fp16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None, expected: str
+) -> None:
+    from measurements import recipes
+
+    assert recipes.choose_compute_dtype(_card(monkeypatch, capability, hip)) == getattr(torch, expected)
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps one precision for the life of a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_what_fp16_cannot_do_is_refused_in_words_and_the_rest_is_measured(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from measurements import recipes, runner
+    from measurements.result import read_all
+
+    monkeypatch.setattr(recipes, "choose_compute_dtype", lambda _device: torch.float16)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        recipes.importlib.util, "find_spec", lambda name: real("json" if name == "bitsandbytes" else name)
+    )
+    plan = [make_cell({"model": tiny, "method": method, "seq_len": 16}) for method in ("full_bf16_adam8bit", "lora")]
+    assert runner.run(plan, tmp_path, torch.device("cpu")) == 0
+    assert "this GPU has no bf16" in capsys.readouterr().err
+    (data,) = read_all(tmp_path)
+    assert (data["status"], data["cell"]["method"]) == ("ok", "lora"), data["reason"]
+    assert data["environment"]["compute_dtype"] == "float16"
+
+
+def test_4_bit_layers_compute_in_fp16_where_the_card_has_no_bf16() -> None:
+    from measurements import workload
+
+    layer = torch.nn.Linear(2, 2)
+    layer.compute_dtype = torch.bfloat16
+    workload.compute_in_fp16(torch.nn.Sequential(layer, torch.nn.ReLU()))
+    assert layer.compute_dtype == torch.float16
+
+
+def test_missing_is_what_the_card_at_hand_lacks_and_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from measurements import __main__, runner
+
+    everything, larger = campaign.make_plan("h100-sxm-80gb"), campaign.make_plan("h200-sxm-141gb")
+    assert len(larger) < len(everything)
+    assert campaign.make_plan("rtx-4090-24gb") == everything
+    assert __main__._name_gpu(on_cpu=True) == ""
+
+    def left_on(gib: int) -> int:
+        card = SimpleNamespace(total_memory=gib << 30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: card)
+        return len(runner.drop_oversized(everything, torch.device("cuda", 0)))
+
+    assert 0 < left_on(8) < left_on(24) < left_on(80) <= len(everything)
+    assert runner.drop_oversized(everything, torch.device("cpu")) == everything

@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from generator.dataset import Dataset
 from generator.estimate import NotEstimable
+from generator.estimate_command import CaseReader, build_estimator
 from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
-from generator.records import BenchmarkGroup, BenchmarkScore, Case
+from generator.records import BenchmarkGroup, BenchmarkScore
 from generator.views import api
-from generator.views.cells import cells_of
 
 from .conftest import node_path
 
 ROOT = Path(__file__).parents[1]
 CASES = 500
+BATCH_LIMIT = 64
+"""Largest micro-batch that the picker tries (answers.mjs)."""
 
 
 def group(name: str, scores: dict[str, float], benchmark: str = "B") -> BenchmarkGroup:
@@ -88,58 +94,119 @@ def test_every_model_and_task_of_the_catalog_is_in_the_picker(dataset: Dataset) 
 
 PRICE = """
 import { readFileSync } from "node:fs";
-import { cardOf, price } from "%s/docs/assets/js/answers.mjs";
-const { data, table, cases } = JSON.parse(readFileSync(0, "utf8"));
-const out = cases.map(({ hub, gpu, knobs }) => {
-  const found = price(table, { hub }, knobs, cardOf(gpu, data, table));
-  const { allocated, cap, needed, low, high, fits, tokens_per_second: rate } = found;
-  return [allocated, cap, needed, low, high, fits, rate];
+import { cardOf, hours, largestBatch, price } from "%s/docs/assets/js/answers.mjs";
+import { readRuns } from "%s/docs/assets/js/runs.mjs";
+const { data, coefficients, measured, cases } = JSON.parse(readFileSync(0, "utf8"));
+const table = { ...coefficients, runs: readRuns(measured) };
+const out = cases.map(({ hub, gpu, knobs, samples, epochs }) => {
+  const card = cardOf(gpu, data, table);
+  const found = price(table, { hub }, knobs, card);
+  if (!found) return null;
+  const batch = found.run || card.count > 1 ? null : largestBatch(table, { hub }, knobs, card);
+  const { basis, fits, allocated, reserved, cap, needed, low, high, tokens_per_second: rate } = found;
+  const { ranges, breakdown } = found;
+  const edges = [...ranges.allocated, ...ranges.reserved, ...ranges.cap, ...(ranges.rate ?? [null, null])];
+  const figures = [allocated, reserved, cap, needed, low, high, rate, ...edges, hours(found, samples, epochs)];
+  return { basis, fits, figures, breakdown, batch };
 });
 process.stdout.write(JSON.stringify(out));
 """
 
 
+def command_answer(reader: CaseReader, case: dict[str, Any], samples: int, epochs: float) -> dict[str, Any] | None:
+    """What the command line says of a case, unrounded; None where it refuses."""
+    try:
+        answer = reader.answer(case)
+    except NotEstimable:
+        return None
+    rate = answer.tokens_per_second
+    spans = [answer.peak_allocated_bytes, answer.peak_reserved_bytes, answer.min_cap_bytes]
+    edges = [edge for span in spans for edge in (span.low, span.high)]
+    time = samples * epochs * case["seq_len"] / rate.value / 3600 if rate else None
+    need = answer.needed_bytes
+    return {
+        "basis": answer.basis,
+        "fits": answer.fits,
+        "figures": [
+            *(span.value for span in spans), need.value, need.low, need.high, rate.value if rate else None,
+            *edges, rate.low if rate else None, rate.high if rate else None, time,
+        ],
+        "breakdown": answer.breakdown_bytes,
+        "batch": min(answer.largest_micro_batch or 1, BATCH_LIMIT)
+        if answer.basis != "measured" and case.get("gpu_count", 1) == 1
+        else None,
+    }  # fmt: skip
+
+
+def draw_cases(dataset: Dataset, draw: random.Random) -> Iterator[tuple[dict[str, Any], str]]:
+    """Cases of the command line and the picker's card for each; every fourth is one that was measured."""
+    catalog = dataset.catalog
+    known = {model.hub_id for model in catalog.models.values()}
+    measured = [run for run in dataset.runs if run.status == "ok" and run.hub_id in known and run.gpu_count == 1]
+    cards = [gpu for gpu in catalog.gpus.values() if gpu.memory_gb and gpu.gpu_count]
+    while True:
+        if measured and draw.random() < 0.25:
+            run = draw.choice(measured)
+            yield {"model": run.hub_id, "gpu": run.gpu, **run.case.model_dump()}, run.gpu
+            continue
+        card = draw.choice(cards)
+        yield (
+            {
+                "model": draw.choice(sorted(known)),
+                "gpu": card.card or card.id,
+                "gpu_count": card.gpu_count,
+                "recipe": draw.choice(["stock", "lean"]),
+                "method": draw.choice(
+                    ["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"]
+                ),
+                "micro_batch": draw.choice([1, 2, 3, 8, 64]),
+                "seq_len": draw.randrange(64, 131072) if draw.random() < 0.1 else draw.randrange(64, 8192),
+                "gradient_checkpointing": draw.random() < 0.8,
+                "lora_rank": draw.choice([1, 4, 8, 16, 64, 256]),
+                "lora_targets": "all-linear",
+            },
+            card.id,
+        )
+
+
 def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_path: Path) -> None:
     files = api.files(dataset)
-    estimator = cells_of(dataset).estimator
+    catalog = dataset.catalog
+    facts = [dataset.facts(model) for model in catalog.models.values()]
+    reader = CaseReader(build_estimator(facts, catalog.gpus.values(), dataset.runs, ROOT / "catalog"), catalog.gpus, {})
     draw = random.Random(5)
-    models = [model.hub_id for model in dataset.catalog.models.values()]
-    gpus = [gpu for gpu in dataset.catalog.gpus.values() if gpu.gpu_count == 1 and gpu.memory_gb]
     cases, expected = [], []
-    while len(cases) < CASES:
-        case = Case(
-            recipe=draw.choice(["stock", "lean"]),
-            method=draw.choice(["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "prompt_tuning"]),
-            micro_batch=draw.choice([1, 2, 3, 8]),
-            seq_len=draw.randrange(64, 8192),
-            gradient_checkpointing=draw.random() < 0.8,
-            lora_rank=draw.choice([4, 8, 16, 64]),
-        )
-        hub, gpu = draw.choice(models), draw.choice(gpus)
-        try:
-            answer = estimator.estimate(hub, case, gpu)
-        except NotEstimable:
-            continue
-        if answer.basis == "measured":
-            continue
-        cases.append({"hub": hub, "gpu": gpu.id, "knobs": case.model_dump()})
-        need, rate = answer.needed_bytes, answer.tokens_per_second
-        peaks = [answer.peak_allocated_bytes.value, answer.min_cap_bytes.value]
-        expected.append([*peaks, need.value, need.low, need.high, answer.fits, rate.value if rate else None])
+    for case, card in islice(draw_cases(dataset, draw), CASES):
+        samples, epochs = draw.randrange(1, 100_000), draw.choice([0.5, 1.0, 3.0])
+        knobs = {name: value for name, value in case.items() if name not in ("model", "gpu", "gpu_count")}
+        cases.append({"hub": case["model"], "gpu": card, "knobs": knobs, "samples": samples, "epochs": epochs})
+        expected.append(command_answer(reader, case, samples, epochs))
     script = tmp_path / "price.mjs"
-    script.write_text(PRICE % ROOT, encoding="utf-8")
+    script.write_text(PRICE % (ROOT, ROOT), encoding="utf-8")
     question = {
         "data": json.loads(files["api/v1/picker.json"]),
-        "table": json.loads(files["api/v1/coefficients.json"]),
+        "coefficients": json.loads(files["api/v1/coefficients.json"]),
+        "measured": json.loads(files["api/v1/measured.json"]),
         "cases": cases,
     }
     done = subprocess.run(
         [node_path(), str(script)], input=json.dumps(question), capture_output=True, text=True, check=True, timeout=60
     )
     for given, found, wanted in zip(cases, json.loads(done.stdout), expected, strict=True):
+        if wanted is None:
+            assert found is None, given
+            continue
         assert found is not None, given
-        for one, other in zip(found, wanted, strict=True):
-            assert one == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other), given
+        assert (found["basis"], found["fits"]) == (wanted["basis"], wanted["fits"]), given
+        figures = [value if value is None else pytest.approx(value, rel=1e-12) for value in wanted["figures"]]
+        assert found["figures"] == figures, given
+        sizes = {name: pytest.approx(size, rel=1e-9, abs=1) for name, size in wanted["breakdown"].items()}
+        assert found["breakdown"] == sizes, given
+        assert found["batch"] == wanted["batch"], given
+    seen = Counter("refused" if wanted is None else wanted["basis"] for wanted in expected)
+    assert seen["refused"] >= 5 and seen["measured"] >= 50 and seen["estimated"] + seen["interpolated"] >= 200, seen
+    assert {wanted["fits"] for wanted in expected if wanted} == {"yes", "tight", "no"}
+    assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
 
 
 @pytest.mark.parametrize("name", ["state", "rank", "configs"])

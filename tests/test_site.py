@@ -13,6 +13,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pytest
 
 from generator.dataset import Dataset
+from generator.views.page import page_url
 from generator.views.pages import collect_pages
 
 from .conftest import ROOT, Site
@@ -186,11 +187,16 @@ def test_each_language_is_written_in_itself(site: Site) -> None:
 
 
 def test_edit_buttons_open_the_source(site: Site, dataset: Dataset) -> None:
-    model = next(iter(dataset.catalog.models))
-    links = read(site.folder / "models" / model / "index.html").links
-    assert any(link.endswith(f"/edit/main/catalog/models/{model}.yaml") for link in links)
+    """The page of every entry, in both languages, leads to the YAML it is made from."""
     for page in collect_pages(dataset):
-        assert page.edit is None or (ROOT / page.edit).is_file(), page.path
+        if page.path.startswith(("models/", "gpus/", "methods/", "scenarios/", "sizes/")) and page.edit is None:
+            assert page.path.endswith(("/index.md", "models/new.md")), f"{page.path} has no source to edit"
+        if page.edit is None:
+            continue
+        assert (ROOT / page.edit).is_file(), page.path
+        for prefix in ("", "en/"):
+            links = read(site.folder / prefix / page_url(page.path) / "index.html").links
+            assert any(link.endswith(f"/edit/main/{page.edit}") for link in links), f"{prefix}{page.path}"
 
 
 def test_page_files_equal_the_pages_of_the_build(site: Site, dataset: Dataset, tmp_path: Path) -> None:
@@ -203,6 +209,14 @@ def test_page_files_equal_the_pages_of_the_build(site: Site, dataset: Dataset, t
     index = json.loads((tmp_path / "pages/api/v1/index.json").read_text(encoding="utf-8"))
     for name in index["files"]:
         assert (site.folder / "api/v1" / name).is_file(), name
+
+
+def test_a_missing_page_speaks_both_languages_and_leads_home(site: Site) -> None:
+    page = read(site.folder / "404.html")
+    words = {language: "".join(text for own, text in page.text if own == language) for language in ("zh", "en")}
+    assert CJK.search(words["zh"]) and not CJK.search(words["en"]) and "no such page" in words["en"]
+    home = "https://finetune-atlas.github.io/"
+    assert {home, f"{home}en/"} <= set(page.links) and (site.folder / "en/index.html").is_file()
 
 
 @pytest.mark.parametrize("name", ["index.html", "en/index.html"])

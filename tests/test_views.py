@@ -19,7 +19,7 @@ from generator.views.pages import collect_pages
 from generator.views.pages.conclusions import SECTIONS
 from generator.views.pages.methods import clip
 from generator.views.pages.scenarios import recommended
-from generator.views.pages.sizes import span
+from generator.views.pages.sizes import best_scored, span, standings, typical_speeds
 
 CJK = re.compile(r"[\u3400-\u9fff]")
 
@@ -37,6 +37,22 @@ CJK = re.compile(r"[\u3400-\u9fff]")
 )
 def test_memory_has_as_many_decimals_as_it_deserves(size: float | None, written: str) -> None:
     assert figures.gib(size) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (134e6, "134M"), (999_885_952, "1B"), (999.4e6, "999M"), (7.62e9, "7.62B"), (1.026e12, "1.03T")],
+)
+def test_parameters_are_written_in_the_unit_that_fits(value: float | None, written: str) -> None:
+    assert figures.billions(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (420, "420"), (999.6, "1k"), (45_300, "45.3k"), (999_990, "1M"), (3.4e6, "3.4M")],
+)
+def test_popularity_is_written_by_magnitude(value: float | None, written: str) -> None:
+    assert figures.short_count(value) == written
 
 
 @pytest.mark.parametrize(("value", "written"), [(24.0, "24"), (1.5, "1.5"), (None, "–")])
@@ -143,6 +159,23 @@ def test_every_task_names_models_to_start_from(dataset: Dataset) -> None:
 def test_size_spans_are_written_with_their_bounds(dataset: Dataset) -> None:
     spans = [span(e) for e in sorted(dataset.catalog.size_classes.values(), key=lambda e: e.order)]
     assert spans[0].startswith("< ") and spans[-1].startswith("≥ ")
+
+
+def test_ability_and_speed_of_a_size_class_come_from_its_current_models(dataset: Dataset) -> None:
+    standing = standings(dataset)
+    assert len(standing) > 50 and all(0 <= share <= 1 for share in standing.values())
+    small, large = dataset.catalog.models["qwen3-0.6b"], dataset.catalog.models["qwen3-32b"]
+    assert standing[small.hub_id] < standing[large.hub_id]
+    old = dataset.catalog.models["llama-2-13b"]
+    assert best_scored([old, small], {old.hub_id: 0.9, small.hub_id: 0.2}) == (small, 0.2)
+    tables = {
+        small.hub_id: [("A", "qlora", "stock", [1.0, 2.0, 30.0, 4.0, 5.0]), ("A", "lora", "stock", [9.0] * 5)],
+        large.hub_id: [("A", "qlora", "stock", [1.0, 2.0, 10.0, 4.0, 5.0])],
+        old.hub_id: [("A", "qlora", "stock", [1000.0] * 5)],
+    }
+    assert typical_speeds(tables, [small, large, old], lambda model, card: True) == {"A": 20.0}
+    assert typical_speeds(tables, [small, large, old], lambda model, card: model is large) == {"A": 10.0}
+    assert typical_speeds(tables, [small, large, old], lambda model, card: False) == {}
 
 
 def test_descriptions_are_clipped_at_a_stop() -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from generator.hub.snapshot import FileFault, canonical, place_in, read_object, write_bytes
+from generator.hub.snapshot import FileFault, canonical, read_object, write_bytes
+from generator.json_places import place_in
 from generator.records import HubFacts, Problem, Record, slug
 
 FOLDER = Path("catalog") / "hub" / "discovered"

@@ -118,6 +118,10 @@ def refresh(
             client.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             summary.interrupted = True
+            for future, hub_id in futures.items():  # read before the interruption, but not yet taken from its thread
+                if hub_id not in results and not future.cancelled() and future.result()[1] is None:
+                    results[hub_id] = future.result()[0]
+                    summary.read += 1
     summary.unread = dict(sorted(summary.unread.items()))
     if summary.exit_code == 4:
         return summary

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from generator.json_places import place_in
 from generator.records import HubFacts, Problem, slug
 
 MAX_FILE_BYTES = 2_000_000
 """A larger file was not written by ``refresh``, whose sanitiser keeps records far below this."""
-
-_SPACE = " \t\r\n"
 
 
 def read_snapshot(folder: Path) -> tuple[dict[str, HubFacts], list[Problem]]:
@@ -171,42 +169,3 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"key {repeated!r} appears twice")
     return data
-
-
-def place_in(text: str, path: tuple[int | str, ...]) -> tuple[int, int]:
-    """Line and column of the value at ``path`` in valid JSON ``text``, or of its nearest existing parent."""
-    at = _skip(text, 0)
-    for part in path:
-        inner = _child(text, at, part)
-        if inner is None:
-            break
-        at = inner
-    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
-
-
-def _child(text: str, at: int, part: int | str) -> int | None:
-    decoder = json.JSONDecoder()
-    opener = text[at]
-    if opener not in "{[":
-        return None
-    at = _skip(text, at + 1)
-    index = 0
-    while text[at] not in "}]":
-        name: int | str = index
-        if opener == "{":
-            name, at = scanstring(text, at + 1)
-            at = _skip(text, _skip(text, at) + 1)
-        if name == part:
-            return at
-        _, at = decoder.raw_decode(text, at)
-        at = _skip(text, at)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-        index += 1
-    return None
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _SPACE:
-        at += 1
-    return at

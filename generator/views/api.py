@@ -8,10 +8,12 @@ from typing import Any
 
 from ..dataset import Dataset
 from ..estimate_command import publish_coefficients
+from ..evidence import Evidence
 from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
 from .cells import cells_of
 from .measured import MeasuredCell, cells_document
 from .picker_data import evidence_by_task, picker_document
+from .picker_runs import measured_document
 
 PUBLISHED: dict[str, type[Record]] = {
     "model": ModelEntry,
@@ -23,7 +25,7 @@ PUBLISHED: dict[str, type[Record]] = {
 }
 """Records whose JSON schema is published beside the data."""
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 """Version of the API, apart from the site's; see CHANGELOG.md."""
 
 
@@ -36,6 +38,7 @@ def files(dataset: Dataset) -> Mapping[str, bytes]:
         "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
         "picker.json": picker_document(dataset, evidence),
         "coefficients.json": publish_coefficients(cells_of(dataset).estimator),
+        "measured.json": measured_document(dataset),
         "cells.json": cells_document(dataset),
         "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
     }
@@ -49,12 +52,23 @@ def files(dataset: Dataset) -> Mapping[str, bytes]:
                 for task, by_model in evidence.items()
                 if (found := by_model.get(model.hub_id))
             },
+            "groups": {
+                group: {"title": entry.title, "url": entry.url}
+                for group in sorted(cited_groups(evidence, model.hub_id))
+                if (entry := dataset.catalog.benchmarks.get(group))
+            },
         }
     for name, record_type in PUBLISHED.items():
         documents[f"schema/{name}.json"] = record_type.model_json_schema()
     index = {"version": VERSION, "data_date": dataset.data_date, "files": sorted(documents)}
     documents["index.json"] = index
     return {f"api/v1/{path}": encode(document) for path, document in documents.items()}
+
+
+def cited_groups(evidence: Mapping[str, Mapping[str, Evidence]], hub_id: str) -> set[str]:
+    """Ids of the published tables that any task's evidence for a model cites."""
+    found = (by_model.get(hub_id) for by_model in evidence.values())
+    return {citation.group for one in found if one for citation in one.citations}
 
 
 def encode(document: Any) -> bytes:

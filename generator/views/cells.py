@@ -69,16 +69,16 @@ class Cells:
         }
 
     @cached_property
-    def _answers(self) -> dict[tuple[str, Case], Need | None]:
+    def _answers(self) -> dict[tuple[str, str, str, int, int], Need | None]:
         return {}
 
     def need(
         self, model: ModelEntry, method: str, recipe: str = "stock", seq_len: int = 2048, batch: int = 1
     ) -> Need | None:
         """The cell with gradient checkpointing, rank 16, all linear layers; None where nobody can say."""
-        case = Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
-        key = (model.id, case)
+        key = (model.id, method, recipe, seq_len, batch)
         if key not in self._answers:
+            case = Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
             self._answers[key] = self._find(model, case)
         return self._answers[key]
 

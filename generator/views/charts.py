@@ -296,6 +296,28 @@ def compare(dataset: Dataset, language: Language, kind: str) -> dict[str, Any]:
     return build(traces, frame)
 
 
+def loss(dataset: Dataset, language: Language) -> dict[str, Any]:
+    """Training loss over the steps, a pair of lines per method: stock wide and grey under lean, thin and in the method's
+    colour. The table has columns step, <method>_stock, <method>_lean."""
+    traces: list[dict[str, Any]] = []
+    for method in dict.fromkeys(curve.method for curve in dataset.curves):
+        named, colour = {**METHODS, **OTHER_METHODS}[method]
+        for recipe, shown, width in (("stock", LINE, 9), ("lean", colour, 1.6)):
+            name = f"{named[language]} · {WORDS[recipe][language]}"
+            traces.append(
+                {"type": "scatter", "mode": "lines", "x": [], "y": [], "name": name,
+                 "line": {"width": width, "color": shown},
+                 "hovertemplate": f"{name}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
+                 "meta": {"x": "step", "y": f"{method}_{recipe}", "label": recipe == "lean"}}
+            )  # fmt: skip
+    frame = layout(
+        axis(Text(zh="步", en="Step")[language], showgrid=False),
+        axis(rangemode="tozero"),
+        Text(zh="每 token 的损失（nat）", en="Loss per token (nats)")[language],
+    )
+    return build(traces, frame)
+
+
 FIELDS: Mapping[str, Text] = {
     "peak_allocated_bytes": Text(zh="已分配峰值，实测（GiB）", en="Allocated peak, measured (GiB)"),
     "estimated_allocated_bytes": Text(zh="已分配峰值，估算（GiB）", en="Allocated peak, estimated (GiB)"),
@@ -366,6 +388,7 @@ FIGURES: Mapping[str, Callable[[Dataset, Language], dict[str, Any]]] = {
     "curve-speed": partial(curve, quantity="speed"),
     "gpu-largest": gpu_largest,
     "explorer": explorer,
+    "loss": loss,
     "compare-method": partial(compare, kind="method"),
     "compare-recipe": partial(compare, kind="recipe"),
     "accuracy-memory": partial(accuracy_scatter, quantity="memory"),

@@ -42,8 +42,8 @@ def billions(count: float | None) -> str:
     if is_unknown(count):
         return UNKNOWN
     value = float(count or 0)
-    if value >= 1e9:
-        return f"{value / 1e9:.3g}B" if value < 1e12 else f"{value / 1e12:.3g}T"
+    if value >= 999.5e6:
+        return f"{value / 1e9:.3g}B" if value < 999.5e9 else f"{value / 1e12:.3g}T"
     return f"{value / 1e6:.3g}M"
 
 
@@ -58,7 +58,7 @@ def short_count(value: float | None) -> str:
         return UNKNOWN
     number = float(value or 0)
     for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
+        if number >= limit * 0.9995:
             return f"{number / limit:.3g}{unit}"
     return f"{number:.0f}"
 

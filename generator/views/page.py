@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import html
 import json
-import posixpath
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ _INERT = {ord(c): f"&#{ord(c)};" for c in "&<>\"'`*_[]{}()#+!|\\~^$"} | {
     ord("\x00"): "",
 }
 
+_ACTIVE = re.compile("[" + re.escape("".join(map(chr, _INERT))) + "]")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -56,7 +57,11 @@ class Page:
 
 
 class DeadLink(ValueError):
-    """A template links to a page that nobody generates."""
+    """A template of page `source` links to page `target`, which nobody generates."""
+
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__(f"{source} links to {target}, which nobody generates")
+        self.target = target
 
 
 def inert(value: object) -> Markup:
@@ -65,9 +70,11 @@ def inert(value: object) -> Markup:
         return value
     if value is None:
         return Markup("")
-    return Markup(str(value).translate(_INERT))
+    text = str(value)
+    return Markup(text.translate(_INERT) if _ACTIVE.search(text) else text)
 
 
+@lru_cache(maxsize=4096)
 def page_url(path: str) -> str:
     """Directory URL of a page path: ``models/a.md`` → ``models/a/``, ``index.md`` → ``''``."""
     stem = path.removesuffix(".md")
@@ -82,16 +89,41 @@ def relative_url(source: str, target: str, prefix: str = "") -> str:
     `prefix` is the folder of the language (``en/``): pages stay inside it, assets and the API are shared by all.
     """
     path, hash_mark, anchor = target.partition("#")
-    url = prefix + page_url(path) if path.endswith(".md") else path
-    relative = posixpath.relpath("/" + url, "/" + prefix + page_url(source))
-    if url.endswith("/") or not url:
-        relative += "/"
-    return relative + hash_mark + anchor
+    *folders, name = (prefix + page_url(path) if path.endswith(".md") else path).split("/")
+    here = (prefix + page_url(source)).split("/")[:-1]
+    common = 0
+    for one, other in zip(folders, here, strict=False):
+        if one != other:
+            break
+        common += 1
+    relative = "../" * (len(here) - common) + "".join(folder + "/" for folder in folders[common:]) + name
+    return (relative or "./") + hash_mark + anchor
 
 
 def language_prefix(language: Language) -> str:
     """Folder of a language's pages: none for the default one."""
     return "" if language == LANGUAGES[0] else f"{language}/"
+
+
+def compiled(owner: str) -> jinja2.BytecodeCache:
+    """The compiled templates of `owner`, kept in the user's temporary folder as Python keeps compiled modules."""
+    return jinja2.FileSystemBytecodeCache(pattern=f"__atlas_{owner}_%s.cache")
+
+
+_PLAIN_PHRASE = re.compile(r'\{\{ t\("([^"\\{}]*\S[^"\\{}]*)", "([^"\\{}]*\S[^"\\{}]*)"\) \}\}')
+"""A phrase without figures in it. What does not match, such as one with a blank language, is left to `phrase`."""
+
+
+class PhraseLoader(jinja2.FileSystemLoader):
+    """Reads templates with their plain phrases put in: a page holds hundreds, and each call of `t` takes time."""
+
+    def __init__(self, folder: Path, language: Language) -> None:
+        super().__init__(folder)
+        self.chosen = rf"\{1 + LANGUAGES.index(language)}"
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        source, path, is_fresh = super().get_source(environment, template)
+        return _PLAIN_PHRASE.sub(self.chosen, source), path, is_fresh
 
 
 class PageRenderer:
@@ -100,8 +132,11 @@ class PageRenderer:
     def __init__(self, language: Language, known: Collection[str], filters: Mapping[str, Callable[..., Any]]) -> None:
         self.language = language
         self.known = frozenset(known)
+        self._phrases: dict[tuple[str, str], Markup] = {}
         self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
+            loader=PhraseLoader(TEMPLATES, language),
+            bytecode_cache=compiled(language),
+            auto_reload=False,  # a renderer serves one build; the next one looks at the files again
             undefined=jinja2.StrictUndefined,
             autoescape=True,
             finalize=inert,
@@ -116,10 +151,12 @@ class PageRenderer:
 
     def phrase(self, zh: str, en: str, **values: object) -> Markup:
         """A phrase written in the template in both languages; `values` fill ``{name}`` and are made inert."""
-        if not zh.strip() or not en.strip():
-            raise ValueError(f"a phrase lacks one language: zh={zh!r}, en={en!r}")
-        text = zh if self.language == "zh" else en
-        return Markup(text.format(**{k: inert(v) for k, v in values.items()}) if values else text)
+        phrase = self._phrases.get((zh, en))
+        if phrase is None:
+            if not zh.strip() or not en.strip():
+                raise ValueError(f"a phrase lacks one language: zh={zh!r}, en={en!r}")
+            phrase = self._phrases[zh, en] = Markup(zh if self.language == "zh" else en)
+        return Markup(str.format(phrase, **{k: inert(v) for k, v in values.items()})) if values else phrase
 
     def localise(self, text: Text | None) -> Markup:
         """A catalog passage in this language, made inert; empty for None."""
@@ -137,7 +174,7 @@ class PageRenderer:
         def link(target: str) -> Markup:
             path = target.partition("#")[0]
             if path.endswith(".md") and path not in self.known:
-                raise DeadLink(f"{page.path} links to {path}, which nobody generates")
+                raise DeadLink(page.path, path)
             return inert_url(relative_url(page.path, target, language_prefix(self.language)))
 
         return link

@@ -11,6 +11,7 @@ from ..dataset import Dataset
 from ..evidence import Evidence, weigh
 from ..ranking import load_ranking
 from .hub_facts import reading_of
+from .picker_runs import fitted_to, lean_compared
 
 COMMERCIAL = ("no", "unknown", "conditions", "yes")
 
@@ -69,6 +70,8 @@ def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) 
         "version": 1,
         "data_date": dataset.data_date,
         "ranking": ranking.model_dump(exclude={"id"}),
+        "fitted": fitted_to(dataset),
+        "lean_compared": lean_compared(dataset),
         "tasks": [
             {
                 "id": task.id,

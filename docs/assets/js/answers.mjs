@@ -1,23 +1,32 @@
-// From the reader's choices to answers: which method, how much memory, how long. Every figure comes from estimate.mjs.
-import { evaluate, find, fit, largest } from "./estimate.mjs";
+// From the reader's choices to answers: which method, how much memory, how long. Sums come from estimate.mjs; a measured
+// run takes the estimate's place as in generator/estimate_answer.py (`Estimator.estimate`), whose twin `price` is.
+import { GIB } from "./elements.mjs";
+import { evaluateFound, find, largest } from "./estimate.mjs";
+import { caseKey } from "./runs.mjs";
 
-export const GIB = 1024 ** 3;
-const AUTO = [["lora", "stock"], ["lora", "lean"], ["qlora", "stock"], ["qlora", "lean"]];
+export { GIB };
+const METHODS = ["lora", "qlora", "full", "full_bf16_adam8bit", "lora_8bit", "dora", "prompt_tuning"];
+const FOR_ME = 2; // methods that "choose for me" tries, in this order
+const RECIPES = ["stock", "lean"];
+export const BATCH_LIMIT = 64;
 // A card known by its size only: 97.5 % of it usable (cards sold as 12, 24 and 80 GB report 97.9, 98.0 and 98.9 % to torch).
 const BY_SIZE = { usable: 0.975 * GIB, context: 0.6 * GIB };
+// As generator/estimate_answer.py: spread of repeated measurements, and of a card whose rates were never measured.
+const REPEATED = 0.005, REPEATED_RATE = 0.03, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85;
 
-/** The card behind a choice: {id, name, gb, figures, count, usd, entry, substitute}. */
+/** The card behind a choice: {id, name, gb, figures, count, usd, entry, single, substitute}. */
 export function cardOf(choice, data, table) {
   const size = /^(\d{1,4})gb$/.exec(choice);
-  if (size) return { ...bySize(Number(size[1])), id: choice, count: 1, usd: null, entry: null };
+  if (size) return { ...bySize(Number(size[1])), id: choice, single: null, count: 1, usd: null, entry: null };
   let entry = data.gpus.find((gpu) => gpu.id === choice) ?? data.gpus.find((gpu) => gpu.id === "rtx-4090") ?? data.gpus[0];
   let substitute = null;
   if (entry.count === 0 || entry.gb === 0) {
     substitute = entry;
     entry = data.gpus.find((gpu) => gpu.id === "t4") ?? entry;
   }
-  const figures = table.gpus[entry.card] ?? table.gpus[entry.id] ?? bySize(entry.gb).figures;
-  return { id: entry.id, name: entry.name, gb: entry.gb, figures, count: Math.max(entry.count, 1), usd: entry.usd, entry, substitute };
+  const single = entry.card ?? entry.id;
+  const figures = table.gpus[single] ?? table.gpus[entry.id] ?? bySize(entry.gb).figures;
+  return { id: entry.id, name: entry.name, gb: entry.gb, figures, count: Math.max(entry.count, 1), usd: entry.usd, entry, single, substitute };
 }
 
 const bySize = (gb) => ({
@@ -26,70 +35,92 @@ const bySize = (gb) => ({
   figures: { usable_bytes: gb * BY_SIZE.usable, context_bytes: BY_SIZE.context, matmul_flops: null },
 });
 
-/** One set-up on one card. null where the table has no coefficients for it. */
+/** One card's share under FSDP full sharding: states divided, two gathered layers (twin of `shard`). */
+function shard(one, architecture, count) {
+  const breakdown = { ...one.breakdown };
+  const states = breakdown.weights + breakdown.adapters + breakdown.gradients + breakdown.optimizer;
+  const layer = breakdown.weights / Math.max(architecture.layers, 1);
+  for (const name of ["weights", "adapters", "gradients", "optimizer"]) breakdown[name] /= count;
+  breakdown.other = 2 * layer;
+  const allocated = one.allocated - (states * (1 - 1 / count) - 2 * layer);
+  const share = allocated / one.allocated;
+  const seconds = one.step_seconds ? one.step_seconds / KEPT_PER_CARD : null;
+  return { allocated, reserved: one.reserved * share, cap: one.cap * share, breakdown, step_seconds: seconds };
+}
+
+const spread = (value, [low, high]) => [value * Math.max(low, 0), value * high];
+const around = (value, share) => [value * (1 - share), value * (1 + share)];
+const wider = ([low, high]) => [1 - 2 * (1 - low), 1 + 2 * (high - 1)];
+
+/**
+ * One set-up on one card, or null where the table has no coefficients for it. Bytes and tokens per second:
+ * {knobs, allocated, reserved, cap, needed, low, high (of needed), fits, breakdown, tokens_per_second, ranges, basis, run}.
+ */
 export function price(table, model, knobs, card) {
   const found = find(table, model.hub, knobs);
   if (!found) return null;
-  const one = evaluate(table, model.hub, knobs, card.figures);
-  let answer = one;
-  let verdict = fit(table, model.hub, knobs, card.figures, one);
+  const many = card.count > 1;
+  const one = evaluateFound(table, found, knobs, card.figures);
+  const answer = many ? shard(one, found.architecture, card.count) : one;
   const bands = found.set.bands[found.basis];
-  let speedBand = bands.speed;
-  if (card.count > 1) {
-    // As `shard` in generator/estimate_answer.py: states divided, two gathered layers, intervals twice as wide.
-    const breakdown = { ...one.breakdown };
-    const layer = breakdown.weights / Math.max(found.architecture.layers, 1);
-    const states = breakdown.weights + breakdown.adapters + breakdown.gradients + breakdown.optimizer;
-    const peak = one.allocated - (states * (1 - 1 / card.count) - 2 * layer);
-    const share = peak / one.allocated;
-    for (const name of ["weights", "adapters", "gradients", "optimizer"]) breakdown[name] /= card.count;
-    breakdown.other = 2 * layer;
-    const cap = one.cap * share;
-    const wide = ([low, high]) => [Math.max(0, 1 - 2 * (1 - low)), 1 + 2 * (high - 1)];
-    const [low, high] = wide(bands.cap);
-    const context = card.figures.context_bytes;
-    const needed = cap + context;
-    const upper = cap * high + context;
-    const fits = upper <= card.figures.usable_bytes ? "yes" : needed > card.figures.usable_bytes ? "no" : "tight";
-    answer = { ...one, allocated: peak, cap, reserved: one.reserved * share, breakdown };
-    verdict = { needed, low: cap * low + context, high: upper, fits };
-    speedBand = wide(bands.speed);
+  const band = (name) => (many ? wider(bands[name]) : bands[name]);
+  let { allocated, reserved, cap, breakdown } = answer;
+  let context = card.figures.context_bytes;
+  let basis = found.basis === "interpolated" ? "interpolated" : "estimated";
+  let rate = answer.step_seconds ? (knobs.micro_batch * knobs.seq_len * card.count) / answer.step_seconds : null;
+  const ranges = { allocated: spread(allocated, band("allocated")), reserved: spread(reserved, band("reserved")), cap: spread(cap, band("cap")), rate: null };
+  if (rate) {
+    const [low, high] = spread(rate, band("speed"));
+    ranges.rate = card.figures.measured ? [low, high] : [low * UNMEASURED_CARD[0], high * UNMEASURED_CARD[1]];
   }
-  const rate = one.tokens_per_second ? (card.count > 1 ? one.tokens_per_second * card.count * 0.85 : one.tokens_per_second) : null;
-  const guess = card.figures.measured ? [1, 1] : [0.75, 1.3];
-  return {
-    knobs, ...answer, ...verdict, sharded: card.count > 1, tokens_per_second: rate,
-    speed: rate ? [rate * speedBand[0] * guess[0], rate * speedBand[1] * guess[1]] : null,
-    basis: card.count > 1 ? "estimated" : answer.basis,
-  };
+  const run = many || !card.single ? undefined : table.runs?.get(caseKey(model.hub, knobs, card.single));
+  if (run) {
+    basis = "measured";
+    allocated = run.allocated;
+    ranges.allocated = around(allocated, REPEATED);
+    if (run.reserved !== null) ranges.reserved = around((reserved = run.reserved), REPEATED);
+    if (run.cap !== null) ranges.cap = around((cap = run.cap), REPEATED);
+    if (run.rate !== null) ranges.rate = around((rate = run.rate), REPEATED_RATE);
+    breakdown = run.breakdown ?? breakdown;
+    context = run.context || context;
+  }
+  const [low, high] = ranges.cap.map((edge) => edge + context);
+  const needed = cap + context;
+  const usable = card.figures.usable_bytes;
+  const fits = high <= usable ? "yes" : needed > usable ? "no" : "tight";
+  return { knobs, allocated, reserved, cap, needed, low, high, fits, breakdown, tokens_per_second: rate, ranges, basis, run, sharded: many };
 }
 
-function knobsOf(state, task, method, recipe, micro) {
+/** Largest micro-batch, up to BATCH_LIMIT, that surely fits by the estimate (one card); 1 where none does. */
+export function largestBatch(table, model, knobs, card) {
+  const estimates = { ...card, single: null }; // a measured batch among estimated ones would break the search
+  return largest((micro) => price(table, model, { ...knobs, micro_batch: micro }, estimates)?.fits === "yes", 1, BATCH_LIMIT) || 1;
+}
+
+function knobsOf(state, task, method, recipe) {
   return {
-    recipe, method, gradient_checkpointing: Boolean(state.k), micro_batch: micro,
+    recipe, method, gradient_checkpointing: Boolean(state.k), micro_batch: state.b || 1,
     seq_len: state.s || task.seq_len, lora_rank: state.a, lora_targets: "all-linear",
   };
-}
-
-function priced(table, model, state, task, card, method, recipe) {
-  if (state.b > 0) return price(table, model, knobsOf(state, task, method, recipe, state.b), card);
-  const fits = (micro) => price(table, model, knobsOf(state, task, method, recipe, micro), card)?.fits === "yes";
-  return price(table, model, knobsOf(state, task, method, recipe, largest(fits, 1, 64) || 1), card);
 }
 
 const CLASS = { yes: 0, tight: 1, no: 2 };
 
 /** The best set-up for one model: the first of the allowed ones that fits, else that which needs least. */
 export function answerFor(table, model, state, task, card) {
-  const ways = AUTO.concat([["full", "stock"], ["full", "lean"], ["full_bf16_adam8bit", "stock"], ["full_bf16_adam8bit", "lean"],
-    ["lora_8bit", "stock"], ["lora_8bit", "lean"], ["dora", "stock"], ["dora", "lean"], ["prompt_tuning", "stock"], ["prompt_tuning", "lean"]])
-    .filter(([method, recipe], i) => (state.m === "auto" ? i < AUTO.length : method === state.m) && (state.r === "auto" || recipe === state.r));
+  const methods = state.m === "auto" ? METHODS.slice(0, FOR_ME) : [state.m];
+  const recipes = state.r === "auto" ? RECIPES : [state.r];
   let best = null;
-  for (const [method, recipe] of ways) {
-    const found = priced(table, model, state, task, card, method, recipe);
-    if (!found) continue;
-    if (!best || CLASS[found.fits] < CLASS[best.fits] || (found.fits === "no" && best.fits === "no" && found.needed < best.needed)) best = found;
-    if (best.fits === "yes") break;
+  for (const method of methods) {
+    for (const recipe of recipes) {
+      const knobs = knobsOf(state, task, method, recipe);
+      if (!find(table, model.hub, knobs)) continue;
+      if (!state.b) knobs.micro_batch = largestBatch(table, model, knobs, card);
+      const found = price(table, model, knobs, card);
+      const better = !best || CLASS[found.fits] < CLASS[best.fits] || (found.fits === "no" && best.fits === "no" && found.needed < best.needed);
+      if (better) best = found;
+      if (best.fits === "yes") return best;
+    }
   }
   return best;
 }
@@ -99,9 +130,10 @@ export function hours(answer, samples, epochs) {
   return answer?.tokens_per_second ? (samples * epochs * answer.knobs.seq_len) / answer.tokens_per_second / 3600 : null;
 }
 
-/** What each switch saves, cheapest for the reader first: [{name, saves, fits, knobs}]. Sizes are bytes. */
+/** What each switch saves, cheapest for the reader first: [{name, saves, fits, needed, together, knobs}]. Sizes are bytes. */
 export function ladder(table, model, answer, card) {
   const now = answer.knobs;
+  const adapters = !now.method.startsWith("full") && now.method !== "prompt_tuning";
   const switches = [
     ["lean", now.recipe === "stock" && { recipe: "lean" }],
     ["checkpointing", !now.gradient_checkpointing && { gradient_checkpointing: true }],
@@ -109,17 +141,17 @@ export function ladder(table, model, answer, card) {
     ["adam8bit", now.method === "full" && { method: "full_bf16_adam8bit" }],
     ["lora", now.method.startsWith("full") && { method: "lora" }],
     ["qlora", now.method !== "qlora" && now.method !== "prompt_tuning" && { method: "qlora" }],
-    ["rank", !now.method.startsWith("full") && now.lora_rank > 8 && { lora_rank: 8 }],
+    ["rank", adapters && now.lora_rank > 8 && { lora_rank: 8 }],
     ["shorter", now.seq_len > 512 && { seq_len: Math.max(512, Math.floor(now.seq_len / 2)) }],
   ];
   const steps = [];
-  const all = { ...now };
+  let all = { ...now };
   for (const [name, change] of switches) {
-    if (!change) continue;
-    const then = price(table, model, { ...now, ...change }, card);
+    const then = change && price(table, model, { ...now, ...change }, card);
     if (!then) continue;
-    const together = price(table, model, Object.assign(all, change), card);
-    steps.push({ name, saves: answer.needed - then.needed, fits: then.fits, together: together?.fits ?? then.fits, needed: together?.needed ?? then.needed, knobs: then.knobs });
+    const together = price(table, model, { ...all, ...change }, card) ?? then;
+    all = together.knobs;
+    steps.push({ name, saves: answer.needed - then.needed, fits: then.fits, together: together.fits, needed: together.needed, knobs: then.knobs });
   }
   return steps;
 }

@@ -167,11 +167,28 @@ async function show(box) {
   }
 }
 
+// A phone in hand waits for the first touch or scroll before it fetches and runs the drawing script.
+const waiting = new Set();
+let touched = !matchMedia("(max-width: 44.9375em)").matches;
+function touch() {
+  touched = true;
+  for (const box of waiting) {
+    delete box.dataset.waits;
+    show(box);
+  }
+  waiting.clear();
+}
+for (const name of ["scroll", "pointerdown", "keydown"]) addEventListener(name, touch, { once: true, passive: true, capture: true });
+
 const near = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    near.unobserve(entry.target);
-    show(entry.target);
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    if (touched) show(target);
+    else {
+      waiting.add(target);
+      target.dataset.waits = document.documentElement.lang.startsWith("en") ? "Tap or scroll to draw (400 kB of script)" : "点按或滚动即画图（脚本约 400 kB）";
+    }
   }
 }, { rootMargin: "120px" });
 const sizes = new Map();

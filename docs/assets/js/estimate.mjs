@@ -10,10 +10,17 @@ export function chunkTokens(tokens, chunks) {
   return Math.min(chunk, tokens);
 }
 
+const numbers = new WeakMap(); // table → {set id: index}; looked up thousands of times per answer
+
+function setIndex(table, id) {
+  let known = numbers.get(table);
+  if (!known) numbers.set(table, (known = new Map(table.sets.map((entry, i) => [entry.id, i]))));
+  return known.get(id);
+}
+
 /** What a case needs: {set, architecture, rows, speed, basis}, or null when the table has no such combination. */
 export function find(table, hubId, knobs) {
-  const wanted = setId(knobs.recipe, knobs.method, knobs.gradient_checkpointing);
-  const index = table.sets.findIndex((entry) => entry.id === wanted);
+  const index = setIndex(table, setId(knobs.recipe, knobs.method, knobs.gradient_checkpointing));
   const architecture = table.architectures[table.models[hubId]];
   const cell = architecture?.cells[index];
   if (!cell) return null;
@@ -28,7 +35,11 @@ export function find(table, hubId, knobs) {
  */
 export function evaluate(table, hubId, knobs, gpu = null) {
   const found = find(table, hubId, knobs);
-  if (!found) return null;
+  return found && evaluateFound(table, found, knobs, gpu);
+}
+
+/** The same for what `find` has found. */
+export function evaluateFound(table, found, knobs, gpu = null) {
   const { set, architecture, rows, speed, basis, extra } = found;
   const u = table.row_units;
   const seq = knobs.seq_len + set.virtual_tokens;

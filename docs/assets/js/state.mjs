@@ -7,14 +7,14 @@
 // s    sequence length, tokens                           b    micro-batch, 0 = as large as fits
 // k    gradient checkpointing, 0 or 1                    a    LoRA rank
 // n    training samples                                  e    epochs
-// p    price of the machine, per hour                    q    words that the model's name must contain
+// p    price of the machine, per hour                    i    what the model's name must include (q and h are the search's)
 // o    order of the list                                 f    1 = show what does not fit as well
 // w    the model of "what do I need for it?"             x    models to compare, comma between them
 // d    the model whose details are open
 
 export const DEFAULTS = Object.freeze({
   g: "rtx-4090", t: "customer-service-zh", l: "", c: 0, m: "auto", r: "auto", s: 0, b: 1, k: 1, a: 16,
-  n: 0, e: 3, p: 0, q: "", o: "rank", f: 0, w: "", x: "", d: "",
+  n: 0, e: 3, p: 0, i: "", o: "rank", f: 0, w: "", x: "", d: "",
 });
 const LIMITS = { s: [0, 131072], b: [0, 256], a: [1, 256], n: [0, 1e9], e: [0.1, 100], p: [0, 1e5], k: [0, 1], c: [0, 1], f: [0, 1] };
 const WHOLE = new Set(["s", "b", "a", "n", "k", "c", "f"]);
@@ -36,7 +36,7 @@ export function clean(key, value) {
   }
   const text = String(value);
   if (key in CHOICES) return CHOICES[key].includes(text) ? text : DEFAULTS[key];
-  if (key === "q") return text.slice(0, 80);
+  if (key === "i") return text.slice(0, 80);
   if (key === "l") return /^[a-z]{2,3}$/.test(text) ? text : "";
   if (key === "x") return [...new Set(text.split(",").filter((id) => ID.test(id)))].slice(0, 4).join(",");
   return ID.test(text) ? text : DEFAULTS[key];

@@ -4,7 +4,7 @@
 //   <div class="table" id="t"><table data-sortable> … <th scope="col" data-sort="num|text"> … <td data-v="123">
 //   <div class="table-tools" data-for="t"> <input type="search"> <button class="chip" data-key="family" data-value="qwen3">
 //   <tr data-family="qwen3" data-lang="zh en">   chips of one key are joined by "or", keys by "and"
-// State lives in the address (?family=qwen3&sort=downloads.desc&q=…), so that a view can be sent to someone.
+// State lives in the address (?family=qwen3&sort=downloads.desc&find=…), so that a view can be sent to someone (q would open the search).
 
 const words = document.documentElement.lang.startsWith("zh")
   ? { more: (name) => `${name}：更多数据`, count: (n, all) => `${n} / ${all} 行`, filters: "筛选" }
@@ -89,8 +89,8 @@ function enhance(table) {
       if (wanted.size) address.searchParams.set(key, [...wanted].join(" "));
       else address.searchParams.delete(key);
     }
-    if (query) address.searchParams.set("q", query);
-    else address.searchParams.delete("q");
+    if (query) address.searchParams.set("find", query);
+    else address.searchParams.delete("find");
     if (sorted) address.searchParams.set("sort", `${heads[sorted.index].dataset.key ?? sorted.index}.${sorted.direction.slice(0, -6)}`);
     history.replaceState(null, "", address);
   }
@@ -186,7 +186,7 @@ function enhance(table) {
         chip.setAttribute("aria-pressed", "true");
       }
     }
-    query = given.get("q") ?? "";
+    query = given.get("find") ?? "";
     if (search) search.value = query;
     const [column, way] = (given.get("sort") ?? "").split(".");
     const index = heads.findIndex((head) => head.dataset.sort && head.dataset.key === column);

@@ -27,6 +27,8 @@ LADDER: tuple[tuple[int, str], ...] = (
 DRAWN: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
 """Ways of the two figures."""
 SHOWN = 25
+TINY = 6
+"""Smallest models that the page of the machine without a GPU names."""
 
 
 def pages(dataset: Dataset) -> Iterator[Page]:
@@ -70,6 +72,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 "recipes": dataset.catalog.recipes,
                 "models": suited(cells, current, usable),
                 "neighbours": neighbours(gpu, gpus.values()),
+                "tiny": current[: -TINY - 1 : -1],
+                "gpus": gpus,
                 "parameters": dataset.parameters,
                 "GIB": GIB,
             },
@@ -119,11 +123,11 @@ def suited(
 
 
 def neighbours(gpu: GpuEntry, gpus: Iterable[GpuEntry]) -> list[GpuEntry]:
-    """Cards of the same number and nearest total memory, nearest first, then by name."""
+    """Cards of the same number and nearest total memory, nearest first, then by name; the smallest for no GPU."""
     others = [
         other
         for other in gpus
-        if other.id != gpu.id and other.gpu_count == gpu.gpu_count and other.unified_memory == gpu.unified_memory
+        if other.id != gpu.id and other.gpu_count == (gpu.gpu_count or 1) and other.unified_memory == gpu.unified_memory
     ]
     others.sort(
         key=lambda other: (

@@ -71,6 +71,12 @@ LANGUAGES_OF_DATA: tuple[tuple[str, Text], ...] = (
     ("ru", Text(zh="俄文", en="Russian")),
 )
 
+MODULES: tuple[str, ...] = tuple(
+    f"{name}.mjs"
+    for name in ("picker", "answers", "elements", "estimate", "runs", "picker_rows", "age", "state", "rank", "words")
+)
+"""Scripts that the first answer needs, fetched side by side instead of one after the other finds them."""
+
 
 def pages(dataset: Dataset) -> Iterator[Page]:
     """The one home page."""
@@ -86,6 +92,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "or estimated with its range.",
         ),
         context={
+            "modules": MODULES,
             "gpus": list(catalog.gpus.values()),
             "tasks": sorted(catalog.scenarios.values(), key=lambda task: task.order),
             "methods": sorted((m for m in catalog.methods.values() if m.measured_id), key=lambda m: m.order),

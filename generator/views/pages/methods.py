@@ -41,7 +41,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         yield Page(
             path=f"methods/{method.id}.md",
             template="method.md.j2",
-            title=Text(zh=f"{method.name}：原理、显存与取舍", en=f"{method.name}: how it works and what it costs"),
+            title=Text(
+                zh=f"{method.title.zh}：原理、显存与取舍", en=f"{method.title.en}: how it works and what it costs"
+            ),
             description=Text(zh=clip(method.summary.zh, 120), en=clip(method.summary.en, 155)),
             context={
                 **shared,
@@ -68,6 +70,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "recipes": recipes,
             "rows": [(m, row(m, "stock"), row(m, "lean")) for m in methods if m.measured_id],
             "ladder": ladder(dataset, catalog.models.get("qwen3-8b")),
+            "curves": dataset.curves,
+            "curve_models": {model.hub_id: model for model in catalog.models.values()},
+            "titles": {method.measured_id: method.title for method in methods if method.measured_id},
         },
         hide=(),
     )

@@ -38,6 +38,9 @@ CARDS: tuple[tuple[int, str], ...] = (
 
 LENGTHS: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
 LENGTH_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("qlora", "lean"), ("lora", "stock"), ("lora", "lean"))
+
+SpeedTables = dict[str, list[tuple[str, str, str, list[float | None]]]]
+"""Hub id → rows (card, method, recipe, estimated tokens per second per length)."""
 SPEED_CARDS: tuple[str, ...] = ("rtx-4090", "h100-sxm-80gb")
 """Cards of the speed table: what many readers have, and what was measured."""
 SPEED_WAYS: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
@@ -67,7 +70,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 if (found := by_model.get(model.hub_id))
                 for citation in found.citations
             },
-            key=lambda c: (-c.compared, c.group, c.benchmark),
+            key=lambda c: (-c.compared, c.group, c.benchmark, c.setting, c.place),
         )
         yield Page(
             path=f"models/{model.id}.md",
@@ -142,25 +145,26 @@ def length_table(cells: Cells, model: ModelEntry, context: int | None) -> list[t
     return rows
 
 
-def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tuple[int, int, str, Need, Need] | None:
+def rise(dataset: Dataset, rows: list[tuple[str, str, list[Need | None]]]) -> tuple[int, int, Text, Need, Need] | None:
     """Shortest and longest length of the first row with its name and both needs: what the memory figure shows."""
     for method, _, needs in rows:
         known = [(length, need) for length, need in zip(LENGTHS, needs, strict=True) if need]
         if len(known) > 1:
-            name = dataset.catalog.methods[method].name if method in dataset.catalog.methods else method
+            entry = dataset.catalog.methods.get(method)
+            name = entry.title if entry else Text(zh=method, en=method)
             return known[0][0], known[-1][0], name, known[0][1], known[-1][1]
     return None
 
 
-def speed_tables(cells: Cells) -> dict[str, list[tuple[str, str, str, list[float | None]]]]:
-    """Hub id → rows (card, method, recipe, estimated tokens per second per length), all models at once."""
+def speed_tables(cells: Cells) -> SpeedTables:
+    """Estimated speeds of all models at once: the estimator answers a matrix faster than its cells."""
     gpus = cells.dataset.catalog.gpus
     table = cells.estimator.table
     cards = [name for name in SPEED_CARDS if name in gpus and name in table.gpus]
     cases = [Case(method=m, recipe=r, seq_len=n) for m, r in SPEED_WAYS for n in LENGTHS]  # type: ignore[arg-type]
     hubs = list(table.models)
     rates = cells.estimator.matrix(hubs, cases, cards)["tokens_per_second"]
-    found: dict[str, list[tuple[str, str, str, list[float | None]]]] = {}
+    found: SpeedTables = {}
     for i, hub_id in enumerate(hubs):
         context = (facts.context_length if (facts := cells.dataset.hub.get(hub_id)) else None) or LENGTHS[-1]
         for k, card in enumerate(cards):
