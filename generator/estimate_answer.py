@@ -56,12 +56,15 @@ class Bracket:
                 found.append(top / bottom)
             return found[0] + share * (found[1] - found[0])
 
+        def seconds_of(run: Run) -> float | None:
+            return run.case.micro_batch * run.case.seq_len / run.tokens_per_second if run.tokens_per_second else None
+
         allocated = answer.allocated * factor(lambda r: r.peak_allocated_bytes, lambda a: a.allocated)
         cap = max(answer.cap * factor(lambda r: r.min_cap_bytes, lambda a: a.cap), allocated)
         reserved = max(answer.reserved * factor(lambda r: r.peak_reserved_bytes, lambda a: a.reserved), cap)
         seconds = answer.step_seconds
         if seconds:
-            seconds *= factor(lambda r: r.step_seconds, lambda a: a.step_seconds)
+            seconds *= factor(seconds_of, lambda a: a.step_seconds)
         parts = dict(answer.breakdown)
         parts["activations"] += allocated - answer.allocated
         return replace(answer, allocated=allocated, cap=cap, reserved=reserved, step_seconds=seconds, breakdown=parts)
@@ -177,7 +180,7 @@ class Estimator:
 
             def fitting(other: Case) -> bool:
                 found = evaluate(entry, architecture, cell, other)
-                return found.cap * bands["cap"][1] + context <= figures.usable_bytes
+                return found.cap * entry.bands[BASES[cell.basis]]["cap"][1] + context <= figures.usable_bytes
 
             longest = largest(lambda n: fitting(case.model_copy(update={"seq_len": n})), SEQUENCE_STEP, SEQUENCE_LIMIT)
             widest = largest(lambda n: fitting(case.model_copy(update={"micro_batch": n})), 1, BATCH_LIMIT)
@@ -209,9 +212,11 @@ class Estimator:
         high = [run for run in like if tokens(run.case) > tokens(case)]
         if not low or not high:
             return None
-        return Bracket(
-            max(low, key=lambda run: (tokens(run.case), run.id)), min(high, key=lambda run: (tokens(run.case), run.id))
-        )
+
+        def order(run: Run) -> tuple[int, int]:
+            return tokens(run.case), run.case.micro_batch
+
+        return Bracket(max(low, key=order), min(high, key=order))
 
     def _load_peak(self, hub_id: str, architecture: Architecture, entry: CoefficientSet) -> float:
         """Resting weights before any upcast, and the largest matrix in bf16 while it is quantised."""

@@ -83,7 +83,11 @@ class CaseReader:
     ) -> None:
         self.estimator, self.gpus, self.models, self.traced = estimator, gpus, models, traced or {}
 
-    def answer(self, values: Any) -> tuple[Estimate, dict[str, float]]:
+    def answer(self, values: Any) -> Estimate:
+        """The estimate. Raises ValueError with one line that names the field and the reason."""
+        return self.answer_training(values)[0]
+
+    def answer_training(self, values: Any) -> tuple[Estimate, dict[str, float]]:
         """The estimate, and what a training of ``samples`` and ``epochs`` takes where those are given.
 
         Raises ValueError with one line that names the field and the reason.
@@ -199,7 +203,7 @@ def answer_cases(reader: CaseReader, lines: Iterable[str]) -> tuple[list[dict[st
         if not line.strip():
             continue
         try:
-            answer, training = reader.answer(json.loads(line))
+            answer, training = reader.answer_training(json.loads(line))
             found.append(flatten(answer) | training)
         except json.JSONDecodeError as error:
             found.append({"error": f"line {number}, column {error.colno}: not JSON: {error.msg}"})
@@ -283,7 +287,7 @@ def run_estimate(arguments: argparse.Namespace) -> int:
             values["config"] = json.loads(Path(arguments.config).read_text(encoding="utf-8"))
         else:
             values["model"] = arguments.model
-        answer, training = reader.answer(values)
+        answer, training = reader.answer_training(values)
     except json.JSONDecodeError as error:
         print(f"{arguments.config}:{error.lineno}:{error.colno}: not JSON: {error.msg}", file=sys.stderr)
         return 1

@@ -206,7 +206,7 @@ def make_run(estimator: Estimator, case: Case, factor: float) -> Run:
         peak_allocated_bytes=round(answer.peak_allocated_bytes.value * factor),
         peak_reserved_bytes=round(answer.peak_reserved_bytes.value * factor), process_bytes=None, context_bytes=None,
         min_cap_bytes=round(answer.min_cap_bytes.value * factor), load_peak_bytes=None, breakdown_bytes=None,
-        step_seconds=tokens / answer.tokens_per_second.value / factor, tokens_per_second=None, tflops_per_second=None,
+        step_seconds=None, tokens_per_second=answer.tokens_per_second.value * factor, tflops_per_second=None,
         mfu=None, environment={}, date=date(2026, 11, 25),
     )  # fmt: skip
 
@@ -228,7 +228,7 @@ def test_a_case_between_two_runs_is_interpolated(estimator: Estimator) -> None:
 def test_a_training_takes_its_tokens_at_the_estimated_rate(reader: CaseReader) -> None:
     case = {"model": "test/qwen", "gpu": H100.id, "samples": 1000, "epochs": 3}
     rented = CaseReader(reader.estimator, {H100.id: H100.model_copy(update={"hourly_usd": 2.0})}, {})
-    answer, training = rented.answer(case)
+    answer, training = rented.answer_training(case)
     assert answer.tokens_per_second
     assert training["training_tokens"] == 1000 * 2048 * 3
     seconds = training["training_seconds"]
@@ -246,15 +246,15 @@ def test_a_config_without_entry_is_traced_where_torch_is(reader: CaseReader, mon
     unknown = {**config, "model_type": "cohere"}
     with monkeypatch.context() as patch:
         patch.setattr("generator.estimate_command.can_trace", lambda: False)
-        closed, _ = reader.answer(case)
+        closed = reader.answer(case)
         assert "closed form" in closed.basis_note
         with pytest.raises(UnknownArchitecture, match="cohere"):
             reader.answer({**case, "config": unknown})
     pytest.importorskip("torch")
-    traced, _ = reader.answer(case)
+    traced = reader.answer(case)
     assert "traced" in traced.basis_note
     assert traced.peak_allocated_bytes.value == pytest.approx(closed.peak_allocated_bytes.value, rel=0.15)
-    other, _ = reader.answer({**case, "config": unknown, "gpu": H100.id})
+    other = reader.answer({**case, "config": unknown, "gpu": H100.id})
     assert other.tokens_per_second is None and other.fits == "yes"
     assert other.peak_allocated_bytes.value == pytest.approx(traced.peak_allocated_bytes.value, rel=0.1)
 

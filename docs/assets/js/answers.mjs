@@ -2,7 +2,7 @@
 // run takes the estimate's place as in generator/estimate_answer.py (`Estimator.estimate`), whose twin `price` is.
 import { GIB } from "./elements.mjs";
 import { evaluateFound, find, largest } from "./estimate.mjs";
-import { caseKey } from "./runs.mjs";
+import { bracketOf, caseKey } from "./runs.mjs";
 
 export { GIB };
 const METHODS = ["lora", "qlora", "full", "full_bf16_adam8bit", "lora_8bit", "dora", "prompt_tuning"];
@@ -52,6 +52,26 @@ const spread = (value, [low, high]) => [value * Math.max(low, 0), value * high];
 const around = (value, share) => [value * (1 - share), value * (1 + share)];
 const wider = ([low, high]) => [1 - 2 * (1 - low), 1 + 2 * (high - 1)];
 
+/** An answer times what measurement over estimate is at both runs, interpolated in the logarithm of tokens (twin of
+ * `Bracket.correct`). */
+function between([low, high], one, ask, knobs) {
+  const ends = [low, high].map((run) => Math.log(run.tokens));
+  const share = (Math.log(knobs.micro_batch * knobs.seq_len) - ends[0]) / (ends[1] - ends[0]);
+  const asked = [low, high].map((run) => ask({ ...knobs, micro_batch: run.micro, seq_len: run.length }));
+  const factor = (measured, estimated) => {
+    const found = [low, high].map((run, i) => [measured(run), estimated(asked[i])]);
+    if (found.some(([top, bottom]) => !top || !bottom)) return 1;
+    const [first, last] = found.map(([top, bottom]) => top / bottom);
+    return first + share * (last - first);
+  };
+  const allocated = one.allocated * factor((run) => run.allocated, (a) => a.allocated);
+  const cap = Math.max(one.cap * factor((run) => run.cap, (a) => a.cap), allocated);
+  const reserved = Math.max(one.reserved * factor((run) => run.reserved, (a) => a.reserved), cap);
+  const pace = factor((run) => run.rate && run.tokens / run.rate, (a) => a.step_seconds);
+  const breakdown = { ...one.breakdown, activations: one.breakdown.activations + allocated - one.allocated };
+  return { ...one, allocated, cap, reserved, breakdown, step_seconds: one.step_seconds && one.step_seconds * pace };
+}
+
 /**
  * One set-up on one card, or null where the table has no coefficients for it. Bytes and tokens per second:
  * {knobs, allocated, reserved, cap, needed, low, high (of needed), fits, breakdown, tokens_per_second, ranges, basis, run}.
@@ -60,20 +80,22 @@ export function price(table, model, knobs, card) {
   const found = find(table, model.hub, knobs);
   if (!found) return null;
   const many = card.count > 1;
-  const one = evaluateFound(table, found, knobs, card.figures);
+  const ask = (other) => evaluateFound(table, found, other, card.figures);
+  const run = many || !card.single ? undefined : table.runs?.get(caseKey(model.hub, knobs, card.single));
+  const ends = many || !card.single || run || !table.runs ? null : bracketOf(table.runs, model.hub, knobs, card.single);
+  const one = ends ? between(ends, ask(knobs), ask, knobs) : ask(knobs);
   const answer = many ? shard(one, found.architecture, card.count) : one;
-  const bands = found.set.bands[found.basis];
+  const bands = found.set.bands[ends ? "interpolated" : found.basis];
   const band = (name) => (many ? wider(bands[name]) : bands[name]);
   let { allocated, reserved, cap, breakdown } = answer;
   let context = card.figures.context_bytes;
-  let basis = found.basis === "interpolated" ? "interpolated" : "estimated";
+  let basis = ends || found.basis === "interpolated" ? "interpolated" : "estimated";
   let rate = answer.step_seconds ? (knobs.micro_batch * knobs.seq_len * card.count) / answer.step_seconds : null;
   const ranges = { allocated: spread(allocated, band("allocated")), reserved: spread(reserved, band("reserved")), cap: spread(cap, band("cap")), rate: null };
   if (rate) {
     const [low, high] = spread(rate, band("speed"));
     ranges.rate = card.figures.measured ? [low, high] : [low * UNMEASURED_CARD[0], high * UNMEASURED_CARD[1]];
   }
-  const run = many || !card.single ? undefined : table.runs?.get(caseKey(model.hub, knobs, card.single));
   if (run) {
     basis = "measured";
     allocated = run.allocated;

@@ -24,3 +24,25 @@ export function readRuns(document) {
   }
   return found;
 }
+
+const ordered = new WeakMap(); // the Map of readRuns → Map from a case's key without its size to its runs by tokens
+
+/** The nearest measured runs with fewer and with more tokens that differ in nothing else: [low, high], or null. */
+export function bracketOf(runs, hub, knobs, gpu) {
+  if (!ordered.has(runs)) {
+    const groups = new Map();
+    for (const [key, run] of runs) {
+      const [model, card, set, micro, length, ...rest] = key.split("|");
+      const group = [model, card, set, 1, 1, ...rest].join("|");
+      if (!groups.has(group)) groups.set(group, []);
+      groups.get(group).push({ ...run, micro: Number(micro), length: Number(length), tokens: micro * length });
+    }
+    for (const group of groups.values()) group.sort((a, b) => a.tokens - b.tokens || a.micro - b.micro);
+    ordered.set(runs, groups);
+  }
+  const alike = ordered.get(runs).get(caseKey(hub, { ...knobs, micro_batch: 1, seq_len: 1 }, gpu)) ?? [];
+  const tokens = knobs.micro_batch * knobs.seq_len;
+  const low = alike.findLast((run) => run.tokens < tokens);
+  const high = alike.find((run) => run.tokens > tokens);
+  return low && high ? [low, high] : null;
+}
