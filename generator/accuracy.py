@@ -124,6 +124,7 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
         "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
         "family": lambda r: r["family"],
         "basis": lambda r: r["basis"],
+        "process": lambda r: "clean" if r["clean"] else "unclean",
         "known": lambda r: "measured" if r["model"] in measured else "config_only",
     }  # fmt: skip
     tables = {}
