@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -79,10 +80,15 @@ def mkdocs(root: Path, *words: str, built: str | None = None) -> int:
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's end-of-life banner is known
     if built and "SOURCE_DATE_EPOCH" not in environment:
         environment["SOURCE_DATE_EPOCH"] = f"{datetime.fromisoformat(built + 'T00:00:00+00:00').timestamp():.0f}"
+    server = subprocess.Popen(command, cwd=root, env=environment)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # else it would outlive this process
     try:
-        return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+        return server.wait()
     except KeyboardInterrupt:
+        server.wait()
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -85,6 +85,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     yield started
     started.process.terminate()
     started.process.wait(timeout=20)
+    assert started.get("/") == "", "the server outlives the command that started it"
 
 
 def test_a_saved_yaml_reaches_both_languages(serving: Serving) -> None:

@@ -297,8 +297,10 @@ def compare(dataset: Dataset, language: Language, kind: str) -> dict[str, Any]:
 
 
 def loss(dataset: Dataset, language: Language) -> dict[str, Any]:
-    """Training loss over the steps, a pair of lines per method: stock wide and grey under lean, thin and in the method's
-    colour. The table has columns step, <method>_stock, <method>_lean."""
+    """Training loss over the steps, a pair of lines per method: stock wide and grey under lean, thin and in colour.
+
+    The table has columns step, <method>_stock, <method>_lean.
+    """
     traces: list[dict[str, Any]] = []
     for method in dict.fromkeys(curve.method for curve in dataset.curves):
         named, colour = {**METHODS, **OTHER_METHODS}[method]
