@@ -35,8 +35,9 @@ from .records import GpuEntry, HubFacts, Run
 from .traced import FOLDER, read_traced
 
 LEAST_RUNS = 3
-LEAST_WIDTH = 0.005
-"""Half-width of an interval at least: measurements of one cell differ by as much when repeated."""
+LEAST_WIDTH = {"estimated": 0.005, "closed": 0.08}
+"""Half-widths of intervals at least: measurements of one cell differ by as much when repeated, and what stays in closed
+form are the architectures least like those it is fitted to."""
 RIDGE = 0.0003
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
@@ -178,7 +179,7 @@ Logs = dict[str, dict[str, list[float]]]
 """Set id → quantity → log errors on models left out."""
 
 
-def fit_bands(logs: Logs, ids: Iterable[str]) -> dict[str, dict[str, list[float]]]:
+def fit_bands(logs: Logs, ids: Iterable[str], least: float) -> dict[str, dict[str, list[float]]]:
     """Set id → quantity → [low, high]. A set with fewer than eight errors takes those of its recipe, or of all."""
     found: dict[str, dict[str, list[float]]] = {}
     for name in ids:
@@ -195,7 +196,7 @@ def fit_bands(logs: Logs, ids: Iterable[str]) -> dict[str, dict[str, list[float]
             ]  # fmt: skip
             own = next((group for group in groups if len(group) >= 8), groups[-1])
             if own:
-                width = max(conformal(own), LEAST_WIDTH if len(own) >= 8 else 0.15)
+                width = max(conformal(own), least if len(own) >= 8 else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
         found[name] = bands
     return found
@@ -220,11 +221,13 @@ def fit(
         for basis, files in (("estimated", traced), ("closed", None)):
             table, _ = build_coefficients([f for f in facts if f.hub_id == model], cards, others, files)
             for record in errors_of(table, [run for run in train if run.hub_id == model]):
+                if basis == "estimated" and traced and record["basis"] != "traced":
+                    continue
                 group = logs[basis].setdefault(record["set"], {})
                 for name in QUANTITIES:
                     if name in record and (name == "speed" or not record["run"].startswith(UNCLEAN_RUNS)):
                         group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
-    bands = {basis: fit_bands(found, values["sets"]) for basis, found in logs.items()}
+    bands = {basis: fit_bands(found, values["sets"], LEAST_WIDTH[basis]) for basis, found in logs.items()}
     for name, entry in values["sets"].items():
         entry["bands"] = {"estimated": bands["estimated"][name], "closed": bands["closed"][name],
                           "interpolated": bands["estimated"][name]}  # fmt: skip

@@ -43,12 +43,16 @@ def is_expensive(item: HubFacts) -> bool:
     return any(layer.kind in ("linear_attention", "mamba2") for layer in describe(item.config or {}).layers)
 
 
-def wanted_sets(item: HubFacts, methods: Sequence[str]) -> list[str]:
+def wanted_sets(item: HubFacts, methods: Sequence[str], checkpointed: bool = False) -> list[str]:
+    """Ids of the sets of these methods that the architecture has; only those with checkpointing if so asked."""
     shape = describe(item.config or {})
-    return [e.id for e in make_sets() if e.id.split("/")[1] in methods and supports(shape, e.id)]
+    ids = [entry.id for entry in make_sets() if entry.id.split("/")[1] in methods and supports(shape, entry.id)]
+    return [name for name in ids if name.endswith("/on")] if checkpointed else ids
 
 
-def distil(item: HubFacts, known: Mapping[str, Any] | None, methods: Sequence[str]) -> dict[str, Any]:
+def distil(
+    item: HubFacts, known: Mapping[str, Any] | None, methods: Sequence[str], checkpointed: bool = False
+) -> dict[str, Any]:
     """Content of one architecture's file: the sets of ``known`` that are not stale, and what was missing of them."""
     import gc
     import logging
@@ -60,7 +64,7 @@ def distil(item: HubFacts, known: Mapping[str, Any] | None, methods: Sequence[st
     versions = library_versions()
     shape = describe(item.config or {})
     sets = dict(known["sets"]) if known and not is_stale(known, versions) else {}
-    wanted = set(wanted_sets(item, methods))
+    wanted = set(wanted_sets(item, methods, checkpointed))
     gc.collect()
     gc.freeze()  # what the libraries hold need not be looked through after every trace
     for entry in make_sets():
@@ -103,14 +107,20 @@ def run_distil(arguments: argparse.Namespace) -> int:
         if only and key not in only:
             continue
         old = known.get(key)
-        if old and not is_stale(old, versions) and set(wanted_sets(item, methods)) <= set(old["sets"]):
+        if (
+            old
+            and not is_stale(old, versions)
+            and set(wanted_sets(item, methods, arguments.checkpointed)) <= set(old["sets"])
+        ):
             continue
         todo[key] = item
     print(f"{len(todo)} architectures to trace, {len(known)} known", file=sys.stderr)
     begin = time.perf_counter()
     cheap_first = sorted(todo, key=lambda key: is_expensive(todo[key]))
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
-        futures = {pool.submit(distil, todo[key], known.get(key), methods): key for key in cheap_first}
+        futures = {
+            pool.submit(distil, todo[key], known.get(key), methods, arguments.checkpointed): key for key in cheap_first
+        }
         for number, future in enumerate(as_completed(futures), 1):
             data = future.result()
             write_calibration(data, folder / f"{data['shape']}.json")
@@ -128,5 +138,8 @@ def register(commands: Any) -> None:
         "--only", nargs="+", metavar="ID", help="Hub ids or shape keys (default: whatever is missing or stale)"
     )
     command.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s)")
+    command.add_argument(
+        "--checkpointed", action="store_true", help="only sets with gradient checkpointing: half the time"
+    )
     command.add_argument("--methods", default=",".join(METHODS), help="methods with commas (default: all)")
     command.set_defaults(run=run_distil)

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from generator.accuracy import accuracy, usable
+from generator.architecture import describe
 from generator.calibrate import fit
-from generator.calibrate_speed import ceilings, pattern_search
-from generator.coefficients import build_coefficients, correct_rows, read_json
+from generator.calibrate_speed import Steps, ceilings, pattern_search
+from generator.coefficients import build_coefficients, correct_rows, read_json, shape_key
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
 from generator.estimate_command import build_estimator
 from generator.records import Case, HubFacts, Run
 from generator.runs import read_runs
 
-from .test_estimate import H100, QWEN
+from .test_estimate import GIVEN, H100, QWEN, SHALLOW
 
 ROOT = Path(__file__).parents[1]
 SLACK = 1.02
@@ -106,6 +107,35 @@ def test_the_fit_is_deterministic_and_blind_to_the_holdout(facts: list[HubFacts]
     assert second["bounds"]["allocated"]["median"] > 0.5
     for part in ("sets", "gpus", "shares"):
         assert json.dumps(first[part], sort_keys=True) == json.dumps(second[part], sort_keys=True)
+
+
+def test_a_fit_leaves_traced_memory_alone_and_scales_its_work() -> None:
+    fact = HubFacts(hub_id="test/traced", config=SHALLOW)
+    traced = {shape_key(describe(SHALLOW)): {"sets": {"stock/lora/on": GIVEN}}}
+    values = {"rows": [1.0, 0.5, 0.5, 9.0, 1e9], "cap": [0.0, 9.0, 0.0], "reserved": [0.0, 9.0, 0.0],
+              "speed": {"traced": [2.0, 0.5], "closed": [1.0, 1.0]}}  # fmt: skip
+    plain, _ = build_coefficients([fact], [H100], None, traced)
+    fitted, _ = build_coefficients([fact], [H100], {"sets": {"stock/lora/on": values}}, traced)
+    index = plain.set_index(Case(method="lora"))
+    before, after = plain.architectures[0].cells[index], fitted.architectures[0].cells[index]
+    assert after.rows == before.rows and after.extra == before.extra
+    assert after.speed[0] == pytest.approx(2 * before.speed[0], rel=0.01)
+    assert after.speed[4] == pytest.approx(before.speed[4] / 2, rel=0.01)
+    answer = evaluate(fitted.sets[index], fitted.architectures[0], after, Case(method="lora"))
+    assert answer.allocated <= answer.cap < 1.2 * answer.allocated
+
+
+def test_speed_factors_are_found_where_runs_show_them(facts: list[HubFacts], runs: list[Run]) -> None:
+    table, _ = build_coefficients(facts, [H100])
+    slower = [
+        run.model_copy(update={"step_seconds": run.step_seconds * (3.0 if run.case.method == "qlora" else 1.0)})  # type: ignore[operator]
+        for run in runs
+    ]
+    point = [table.gpus[H100.id].matmul_flops, table.gpus[H100.id].attention_flops, table.gpus[H100.id].bandwidth,
+             table.gpus[H100.id].launch_seconds, table.gpus[H100.id].ramp_tokens]  # fmt: skip
+    plain, changed = Steps(table, runs).fit_factors(point), Steps(table, slower).fit_factors(point)  # type: ignore[arg-type]
+    assert changed["stock/lora/on"] == plain["stock/lora/on"]
+    assert max(changed["stock/qlora/on"]) > 1.5 * max(plain["stock/qlora/on"])
 
 
 def test_the_search_finds_a_minimum() -> None:
