@@ -166,12 +166,21 @@ def count_processes(options: argparse.Namespace) -> int:
 
 
 def count_gpus(options: argparse.Namespace) -> int:
-    """GPUs to use: as asked, else all that torch sees; 1 where there is none, so that the worker says what is wrong."""
+    """GPUs to use: as asked, else all there are; 1 where there is none, so that the worker says what is wrong."""
     if options.gpus is not None or options.cpu:
         return options.gpus or 1
-    import torch
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip()]) or 1
+    try:  # the driver answers at once; torch takes seconds to import
+        import pynvml
 
-    return torch.cuda.device_count() or 1
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount()) or 1
+    except Exception:  # no NVML: an AMD card, or no nvidia-ml-py
+        import torch
+
+        return torch.cuda.device_count() or 1
 
 
 def main(arguments: list[str]) -> int:

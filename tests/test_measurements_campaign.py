@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from measurements import oversight
+from measurements.__main__ import count_gpus
 from measurements.result import read_all
 from measurements.sharing import Claims, Deaths, Tickets, Turns
 
@@ -222,3 +225,22 @@ def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
     assert oversight.describe_progress(10, 400, 60.0).endswith("10.0 cells/min, 39 min to go")
     assert oversight.describe_progress(1, 400, 60.0).endswith("1.0 cells/min, 6.7 h to go")
     assert oversight.describe_progress(0, 0, 0.0).endswith("0/0"), "nothing to do"
+
+
+def test_gpus_are_counted_as_asked_as_visible_or_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(**asked: object) -> int:
+        return count_gpus(Namespace(**{"gpus": None, "cpu": False} | asked))
+
+    assert count(gpus=3) == 3
+    assert count(cpu=True) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert count() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert count() == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 8)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert count() == 8
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert count() == 4
