@@ -14,6 +14,8 @@ from .result import METHODS, RECIPES, InvalidResult, identify_gpu, read_all
 from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
+MOST_PROCESSES = 4
+PROCESS_BYTES = 16 << 30
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--results", type=Path, default=RESULTS)
     run.add_argument("--cpu", action="store_true", help="times only; for trying the harness with tiny models")
     run.add_argument("--gpus", type=int, help="how many GPUs to use (default: all that torch sees)")
-    run.add_argument("--processes", type=int, help="processes that share each GPU (default 4; 1 on a CPU)")
+    run.add_argument("--processes", type=int, help="processes that share each GPU (default: 1 to 4 by memory)")
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
@@ -139,7 +141,12 @@ def _oversee(options: argparse.Namespace, arguments: list[str], groups: list[int
         limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
         if size == 1:
             slots = [device for device in range(gpus) for _ in range(count_processes(options))]
-            worst = oversight.oversee(arguments, slots, limit, options.cell_limit_s) or worst
+            status = oversight.oversee(arguments, slots, limit, options.cell_limit_s)
+            if status == oversight.OUTGROWN:  # some cells need a card that nobody else has a part of
+                limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
+                own = [*arguments, "--processes", "1"]
+                status = oversight.oversee(own, list(range(gpus)), limit, options.cell_limit_s)
+            worst = status or worst
         elif size > gpus and not options.cpu:
             print(f"skipped: cells of {size} GPUs, as torch sees {gpus}", file=sys.stderr)
         else:
@@ -162,7 +169,26 @@ def _compare_curves(options: argparse.Namespace) -> int:
 
 
 def count_processes(options: argparse.Namespace) -> int:
-    return max(1, options.processes or (1 if options.cpu else 4))
+    """Processes that share each GPU: as asked, else one per 16 GiB of the card, four at most; one on a CPU.
+
+    Each takes almost a GiB for itself, which a small card cannot spare.
+    """
+    if options.processes is not None or options.cpu:
+        return max(1, options.processes or 1)
+    return min(MOST_PROCESSES, max(1, _card_bytes() // PROCESS_BYTES))
+
+
+def _card_bytes() -> int:
+    """Memory of the first GPU; 0 where there is none."""
+    try:  # the driver answers at once; torch takes seconds to import
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
+    except Exception:  # no NVML: an AMD card, or no nvidia-ml-py
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
 def count_gpus(options: argparse.Namespace) -> int:
@@ -172,12 +198,12 @@ def count_gpus(options: argparse.Namespace) -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip()]) or 1
-    try:  # the driver answers at once; torch takes seconds to import
+    try:
         import pynvml
 
         pynvml.nvmlInit()
         return int(pynvml.nvmlDeviceGetCount()) or 1
-    except Exception:  # no NVML: an AMD card, or no nvidia-ml-py
+    except Exception:
         import torch
 
         return torch.cuda.device_count() or 1
