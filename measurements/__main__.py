@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from . import campaign, oversight
-from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
+from .cells import Cell, PlanError, cell_of_result, make_cell, plan_line, read_plan, take_shard
 from .result import METHODS, RECIPES, InvalidResult, identify_gpu, read_all
 from .summary import find_superseded, summarise
 
@@ -61,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
     plan.add_argument("--sharded", type=int, metavar="GPUS", help="cells of so many GPUs of one host")
+    plan.add_argument("--lacking", metavar="GPU_ID", help="leave out what has a result on this kind of GPU")
+    plan.add_argument(
+        "--since", default="", metavar="DATE", help="with --lacking: results before this day do not count"
+    )
+    plan.add_argument("--results", type=Path, default=RESULTS)
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -92,6 +97,22 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
             for rank in options.rank
         ]
     return take_shard(cells, options.shard) if options.shard else cells
+
+
+def _planned(options: argparse.Namespace) -> list[Cell]:
+    """The cells that ``plan`` writes."""
+    if options.sharded:
+        cells = campaign.make_sharded(options.sharded)
+    else:
+        cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+    if options.lacking is None:
+        return cells
+    done = {
+        cell_of_result(data).key
+        for data in read_all(options.results)
+        if data["environment"]["gpu_id"] == options.lacking and data["environment"]["date"] >= options.since
+    }
+    return [cell for cell in cells if cell.key not in done]
 
 
 def _name_gpu(on_cpu: bool) -> str:
@@ -217,10 +238,7 @@ def main(arguments: list[str]) -> int:
         if options.command == "curves":
             return _compare_curves(options)
         if options.command == "plan":
-            if options.sharded:
-                cells = campaign.make_sharded(options.sharded)
-            else:
-                cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            cells = _planned(options)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
             return 0
         if options.command == "supersede":
