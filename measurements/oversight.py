@@ -81,7 +81,7 @@ def oversee(
             command += ["--device", str(slots[slot]), "--slot", str(slot)]
             if limit_seconds is not None:
                 command += ["--limit-s", str(limit_seconds), "--begun", str(time.time() - (time.monotonic() - begin))]
-            running[slot] = subprocess.Popen(command, env=environment)
+            running[slot] = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
             """Stop a worker that is too long at its cell, or still there long after the limit."""
