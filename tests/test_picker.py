@@ -7,6 +7,7 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from generator.estimate_command import CaseReader, build_estimator
 from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore
+from generator.runs import read_runs
 from generator.views import api
+from generator.views.cells import cells_of
+from generator.views.picker_runs import lean_compared
 
 from .conftest import node_path
 
@@ -56,6 +60,21 @@ def test_a_table_that_no_model_joins_gives_no_evidence() -> None:
     apart = group("apart", {"o/x": 99.0, "o/y": 98.0, "o/z": 97.0})
     found = weigh([*joined, apart], ["B"], ["o/a", "o/x"], 3, 0.05)
     assert "o/a" in found and "o/x" not in found
+
+
+def test_other_benchmarks_join_tables_but_are_no_evidence() -> None:
+    old = group("old", {"o/a": 50.0, "o/b": 60.0, "o/c": 70.0})
+    new = group("new", {"o/x": 55.0, "o/y": 65.0, "o/z": 75.0})
+    general = group(
+        "general", {"o/a": 20.0, "o/b": 30.0, "o/c": 40.0, "o/x": 70.0, "o/y": 80.0, "o/z": 90.0}, "General"
+    )
+    only = group("only", {"o/c": 40.0, "o/q": 50.0, "o/z": 60.0}, "General")
+    everything, known = [old, new, general, only], ["o/a", "o/c", "o/x", "o/q"]
+    assert set(weigh(everything, ["B"], known, 3, 0.05)) != set(known[:3])
+    found = weigh(everything, ["B"], known, 3, 0.05, 0.1)
+    assert set(found) == {"o/a", "o/c", "o/x"}  # q has no score on the task's own benchmark
+    assert found["o/x"].standing > found["o/c"].standing > found["o/a"].standing
+    assert {citation.benchmark for one in found.values() for citation in one.citations} == {"B"}
 
 
 def test_a_column_with_few_models_does_not_count() -> None:
@@ -209,7 +228,38 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
     assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
 
 
-@pytest.mark.parametrize("name", ["state", "rank", "configs"])
+def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) -> None:
+    document = json.loads(api.files(dataset)["api/v1/measured.json"])
+    known = {model.hub_id for model in dataset.catalog.models.values()}
+    measured = {key for key in cells_of(dataset).estimator.measured if key[0] in known}
+    assert sum(len(rows) for rows in document["runs"].values()) == len(measured) > 0
+    for rows in document["runs"].values():
+        for row in rows:
+            assert row[6] and document["environments"][row[-1]]["versions"].startswith("torch ")
+
+
+def curve_file(folder: Path, name: str, **values: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"model": "o/a", "method": "lora", "steps": 200, "agree": True, "date": "2026-11-25", **values}
+    (folder / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")
+
+
+def test_lean_is_called_compared_only_by_committed_curves(tmp_path: Path, dataset: Dataset) -> None:
+    folder = tmp_path / "measurements" / "results" / "curves"
+    fake = replace(dataset, root=tmp_path)
+    assert lean_compared(fake) is None
+    curve_file(folder, "unclear", agree=None)
+    assert lean_compared(fake) is None
+    curve_file(folder, "one", steps=300)
+    curve_file(folder, "two", model="o/b", date="2026-11-26")
+    assert lean_compared(fake) == {"agree": True, "models": ["o/a", "o/b"], "steps": 300, "date": "2026-11-26"}
+    curve_file(folder, "three", agree=False)
+    found = lean_compared(fake)
+    assert found and found["agree"] is False
+    assert read_runs(tmp_path / "measurements" / "results") == ([], [])
+
+
+@pytest.mark.parametrize("name", ["state", "rank", "configs", "ladder"])
 def test_scripts(name: str) -> None:
     done = subprocess.run(
         [node_path(), "--test", str(ROOT / "tests" / "js" / f"{name}.test.mjs")],
