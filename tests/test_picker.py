@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from generator.curves import LossCurves
 from generator.dataset import Dataset
 from generator.estimate import NotEstimable
 from generator.estimate_command import CaseReader, build_estimator
 from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore
-from generator.runs import read_runs
 from generator.views import api
 from generator.views.cells import cells_of
 from generator.views.picker_runs import lean_compared
@@ -238,25 +238,23 @@ def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) 
             assert row[6] and document["environments"][row[-1]]["versions"].startswith("torch ")
 
 
-def curve_file(folder: Path, name: str, **values: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = {"model": "o/a", "method": "lora", "steps": 200, "agree": True, "date": "2026-11-25", **values}
-    (folder / f"{name}.json").write_text(json.dumps(whole), encoding="utf-8")
+def curves(**values: Any) -> LossCurves:
+    whole = {
+        "schema": 1, "model": "o/a", "layers": 4, "method": "lora", "micro_batch": 1, "seq_len": 64, "steps": 200,
+        "gradient_checkpointing": True, "learning_rate": 1e-3, "text_sha256": "0", "stock": (1.0,), "lean": (1.0,),
+        "stock_reordered": None, "mean_difference": 0.001, "max_difference": 0.002, "mean_noise": None,
+        "final_difference": "0 %", "agree": True, "tolerance": 0.005, "environment": {"date": "2026-11-25"}, **values,
+    }  # fmt: skip
+    return LossCurves.model_validate(whole)
 
 
-def test_lean_is_called_compared_only_by_committed_curves(tmp_path: Path, dataset: Dataset) -> None:
-    folder = tmp_path / "measurements" / "results" / "curves"
-    fake = replace(dataset, root=tmp_path)
-    assert lean_compared(fake) is None
-    curve_file(folder, "unclear", agree=None)
-    assert lean_compared(fake) is None
-    curve_file(folder, "one", steps=300)
-    curve_file(folder, "two", model="o/b", date="2026-11-26")
-    assert lean_compared(fake) == {"agree": True, "models": ["o/a", "o/b"], "steps": 300, "date": "2026-11-26"}
-    curve_file(folder, "three", agree=False)
-    found = lean_compared(fake)
+def test_lean_is_called_compared_only_by_committed_curves(dataset: Dataset) -> None:
+    assert lean_compared(replace(dataset, curves=())) is None
+    two = [curves(steps=300), curves(model="o/b", environment={"date": "2026-11-26"})]
+    found = lean_compared(replace(dataset, curves=two))
+    assert found == {"agree": True, "models": ["o/a", "o/b"], "steps": 300, "date": "2026-11-26"}
+    found = lean_compared(replace(dataset, curves=[*two, curves(agree=False)]))
     assert found and found["agree"] is False
-    assert read_runs(tmp_path / "measurements" / "results") == ([], [])
 
 
 @pytest.mark.parametrize("name", ["state", "rank", "configs", "ladder"])
