@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("estimator_speed", "hub_refresh", "site_build", "live_reload")
+NAMES = ("estimator_speed", "hub_refresh", "site_build", "live_reload", "picker_speed")
 
 if __name__ == "__main__":
     for name in NAMES:

@@ -3,8 +3,10 @@
 A *column* is one benchmark in one setting and mode of one published table. Scores of different columns are never
 compared: each column gets an offset of its own, and only the differences between the models inside it count. With y the
 log-odds of a score, the least squares of y(model, column) = strength(model) + offset(column), with a ridge on both,
-joins the columns through the models they share. Models that no chain of columns joins to the others have no comparable
-evidence.
+joins the columns through the models they share. Few tables hold a task's own benchmarks, so the other columns of all
+tables take part with a small weight: they say which group of tables is the stronger one where no model of the task's
+own columns does. Models that no chain of columns joins to the others have no comparable evidence, nor have models
+without a score in a column of the task itself.
 """
 
 from __future__ import annotations
@@ -82,12 +84,22 @@ def joined(columns: Mapping[Column, Mapping[str, float]]) -> set[str]:
 
 
 def weigh(
-    groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], known: Iterable[str], least: int, ridge: float
+    groups: Iterable[BenchmarkGroup],
+    benchmarks: Sequence[str],
+    known: Iterable[str],
+    least: int,
+    ridge: float,
+    bridge: float = 0.0,
 ) -> dict[str, Evidence]:
-    """Hub id → evidence, for the models in `known` that comparable scores of `benchmarks` join."""
-    columns = columns_of(groups, benchmarks, least)
+    """Hub id → evidence, for the models in `known` that comparable scores of `benchmarks` join.
+
+    `bridge` is the weight of columns of other benchmarks beside the 1 of the task's own; with 0 they take no part.
+    """
+    groups = list(groups)
+    own = columns_of(groups, benchmarks, least)
+    columns = columns_of(groups, [], least) if bridge and benchmarks else own
     models = sorted(joined(columns))
-    if not models:
+    if not models or not own:
         return {}
     row_of = {name: i for i, name in enumerate(models)}
     kept = [(key, scores) for key, scores in columns.items() if next(iter(scores)) in row_of]
@@ -97,22 +109,25 @@ def weigh(
     for number, (key, scores) in enumerate(kept, start=len(models)):
         full = 10.0 if max(scores.values()) <= 10 else 100.0
         descending = sorted(scores.values(), reverse=True)
+        weight = 1.0 if key in own else bridge
         for name, score in scores.items():
             i, y = row_of[name], log_odds(score, full)
             for a in (i, number):
-                target[a] += y
+                target[a] += weight * y
                 for b in (i, number):
-                    normal[a, b] += 1.0
+                    normal[a, b] += weight
+            if key not in own:
+                continue
             place = descending.index(score) + 1
             citations[name].append(Citation(key[0], key[1], " ".join(key[2:4]).strip(), score, place, len(scores)))
     normal[np.diag_indices(width)] += ridge
     strength = np.linalg.solve(normal, target)
-    own = {name: float(strength[row_of[name]]) for name in known if name in row_of}
-    ordered = np.sort(np.array(list(own.values())))
+    found = {name: float(strength[row_of[name]]) for name in known if name in citations}
+    ordered = np.sort(np.array(list(found.values())))
     return {
         name: Evidence(
             round(float(np.searchsorted(ordered, value + 1e-9)) / len(ordered), 3),
             tuple(sorted(citations[name], key=lambda c: (-c.compared, c.group, c.benchmark, c.setting, c.place))),
         )
-        for name, value in own.items()
+        for name, value in found.items()
     }

@@ -32,6 +32,7 @@ class Quality(Record):
     without_evidence: Share
     least_compared: int = Field(ge=2)
     ridge: float = Field(gt=0)
+    bridge: Share
 
 
 class Ranking(Record):

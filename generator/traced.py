@@ -48,7 +48,7 @@ def read_traced(folder: Path) -> tuple[dict[str, Traced], list[Problem]]:
             continue
         problem = find_fault(data, path.stem, ids)
         if problem:
-            problems.append(Problem(file=file, field=problem[0], reason=problem[1]))
+            problems.append(Problem(file=file, line=1, column=1, field=problem[0], reason=problem[1]))
         else:
             found[path.stem] = data
     return found, problems

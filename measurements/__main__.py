@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 from . import campaign, oversight
-from .cells import Cell, PlanError, make_cell, plan_line, read_plan, take_shard
+from .cells import Cell, PlanError, cell_of_result, make_cell, plan_line, read_plan, take_shard
 from .result import METHODS, RECIPES, InvalidResult, identify_gpu, read_all
 from .summary import find_superseded, summarise
 
 RESULTS = Path(__file__).parent / "results"
+MOST_PROCESSES = 4
+PROCESS_BYTES = 16 << 30
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--results", type=Path, default=RESULTS)
     run.add_argument("--cpu", action="store_true", help="times only; for trying the harness with tiny models")
     run.add_argument("--gpus", type=int, help="how many GPUs to use (default: all that torch sees)")
-    run.add_argument("--processes", type=int, help="processes that share each GPU (default 4; 1 on a CPU)")
+    run.add_argument("--processes", type=int, help="processes that share each GPU (default: 1 to 4 by memory)")
     run.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # the folder through which workers agree
     run.add_argument("--device", type=int, default=0, help=argparse.SUPPRESS)
     run.add_argument("--begun", type=float, help=argparse.SUPPRESS)  # when the campaign began: the limit counts from it
@@ -59,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
     plan.add_argument("--sharded", type=int, metavar="GPUS", help="cells of so many GPUs of one host")
+    plan.add_argument("--lacking", metavar="GPU_ID", help="leave out what has a result on this kind of GPU")
+    plan.add_argument(
+        "--since", default="", metavar="DATE", help="with --lacking: results before this day do not count"
+    )
+    plan.add_argument("--results", type=Path, default=RESULTS)
     plan.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -90,6 +97,22 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
             for rank in options.rank
         ]
     return take_shard(cells, options.shard) if options.shard else cells
+
+
+def _planned(options: argparse.Namespace) -> list[Cell]:
+    """The cells that ``plan`` writes."""
+    if options.sharded:
+        cells = campaign.make_sharded(options.sharded)
+    else:
+        cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+    if options.lacking is None:
+        return cells
+    done = {
+        cell_of_result(data).key
+        for data in read_all(options.results)
+        if data["environment"]["gpu_id"] == options.lacking and data["environment"]["date"] >= options.since
+    }
+    return [cell for cell in cells if cell.key not in done]
 
 
 def _name_gpu(on_cpu: bool) -> str:
@@ -139,7 +162,12 @@ def _oversee(options: argparse.Namespace, arguments: list[str], groups: list[int
         limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
         if size == 1:
             slots = [device for device in range(gpus) for _ in range(count_processes(options))]
-            worst = oversight.oversee(arguments, slots, limit, options.cell_limit_s) or worst
+            status = oversight.oversee(arguments, slots, limit, options.cell_limit_s)
+            if status == oversight.OUTGROWN:  # some cells need a card that nobody else has a part of
+                limit = None if options.limit_s is None else max(0.0, options.limit_s - (time.monotonic() - begin))
+                own = [*arguments, "--processes", "1"]
+                status = oversight.oversee(own, list(range(gpus)), limit, options.cell_limit_s)
+            worst = status or worst
         elif size > gpus and not options.cpu:
             print(f"skipped: cells of {size} GPUs, as torch sees {gpus}", file=sys.stderr)
         else:
@@ -162,16 +190,44 @@ def _compare_curves(options: argparse.Namespace) -> int:
 
 
 def count_processes(options: argparse.Namespace) -> int:
-    return max(1, options.processes or (1 if options.cpu else 4))
+    """Processes that share each GPU: as asked, else one per 16 GiB of the card, four at most; one on a CPU.
+
+    Each takes almost a GiB for itself, which a small card cannot spare.
+    """
+    if options.processes is not None or options.cpu:
+        return max(1, options.processes or 1)
+    return min(MOST_PROCESSES, max(1, _card_bytes() // PROCESS_BYTES))
+
+
+def _card_bytes() -> int:
+    """Memory of the first GPU; 0 where there is none."""
+    try:  # the driver answers at once; torch takes seconds to import
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).total)
+    except Exception:  # no NVML: an AMD card, or no nvidia-ml-py
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
 def count_gpus(options: argparse.Namespace) -> int:
-    """GPUs to use: as asked, else all that torch sees; 1 where there is none, so that the worker says what is wrong."""
+    """GPUs to use: as asked, else all there are; 1 where there is none, so that the worker says what is wrong."""
     if options.gpus is not None or options.cpu:
         return options.gpus or 1
-    import torch
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip()]) or 1
+    try:
+        import pynvml
 
-    return torch.cuda.device_count() or 1
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount()) or 1
+    except Exception:
+        import torch
+
+        return torch.cuda.device_count() or 1
 
 
 def main(arguments: list[str]) -> int:
@@ -182,10 +238,7 @@ def main(arguments: list[str]) -> int:
         if options.command == "curves":
             return _compare_curves(options)
         if options.command == "plan":
-            if options.sharded:
-                cells = campaign.make_sharded(options.sharded)
-            else:
-                cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
+            cells = _planned(options)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))
             return 0
         if options.command == "supersede":

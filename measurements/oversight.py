@@ -19,6 +19,7 @@ from pathlib import Path
 from .sharing import Deaths
 
 REPLACE_PROCESS = 75  # exit status of a worker that wants to be started anew
+OUTGROWN = 76  # exit status of a worker that is done, but for cells that need more than it may take beside others
 MOST_REPLACED = 200
 MOST_BARREN = 3  # workers that may die in one slot without being at a cell
 GRACE_SECONDS = 15.0  # to finish the cell at hand after the limit
@@ -47,7 +48,7 @@ def _draw(folder: Path) -> None:
     """The progress of all workers, in place, where somebody watches."""
     with suppress(FileNotFoundError, ValueError):
         cells, begun = (folder / "campaign").read_text().split()
-        done = (folder / "done").stat().st_size if (folder / "done").exists() else 0
+        done = len((folder / "done").read_text().split()) if (folder / "done").exists() else 0
         print(f"\r\x1b[K{describe_progress(done, int(cells), time.time() - float(begun))}", end="", file=sys.stderr)
         sys.stderr.flush()
 
@@ -59,7 +60,7 @@ def oversee(
     cell_seconds: float,
     program: tuple[str, ...] = (sys.executable, "-m", "measurements"),
 ) -> int:
-    """Run one worker per slot (its value: which GPU) to the end. Returns the worst exit status.
+    """Run one worker per slot (its value: which GPU) to the end. Returns the first exit status that is not 0.
 
     ``arguments``: the command line, to which each worker's own is added.
     """
@@ -80,7 +81,7 @@ def oversee(
             command += ["--device", str(slots[slot]), "--slot", str(slot)]
             if limit_seconds is not None:
                 command += ["--limit-s", str(limit_seconds), "--begun", str(time.time() - (time.monotonic() - begin))]
-            running[slot] = subprocess.Popen(command, env=environment)
+            running[slot] = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
             """Stop a worker that is too long at its cell, or still there long after the limit."""
@@ -117,7 +118,7 @@ def oversee(
                         continue
                     del running[slot]
                     over = limit_seconds is not None and time.monotonic() - begin > limit_seconds
-                    if status in (0, 2):  # done; or it cannot be done at all
+                    if status in (0, 2, OUTGROWN):  # done; or it cannot be done at all, or not by this worker
                         worst = worst or status
                         continue
                     again = status == REPLACE_PROCESS or bury(slot, status)

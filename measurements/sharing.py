@@ -155,7 +155,7 @@ class Claims:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self.own = 0
+        self.own: list[str] = []
         self.cells, self.begun = 0, time.time()
 
     def announce(self, cells: int) -> None:
@@ -191,15 +191,21 @@ class Claims:
         path = None if self.folder is None else self.folder / f"{key[:16]}.share"
         return int(path.read_text()) if path is not None and path.exists() else 0
 
-    def count(self) -> tuple[int, float]:
-        """One more is done; returns how many all processes have done, and the seconds since the first began."""
-        self.own += 1
+    def count(self, key: str) -> tuple[int, float]:
+        """This cell is done; returns how many all processes have done, and the seconds since the first began."""
+        self.own.append(key)
         spent = time.time() - self.begun
         if self.folder is None:
-            return self.own, spent
+            return len(self.own), spent
+        line = f"{key}\n".encode()
         with (self.folder / "done").open("ab", buffering=0) as file:
-            file.write(b".")
-            return os.fstat(file.fileno()).st_size, spent
+            file.write(line)
+            return os.fstat(file.fileno()).st_size // len(line), spent
+
+    def finished(self) -> set[str]:
+        """Keys of the cells that this campaign has done."""
+        path = None if self.folder is None else self.folder / "done"
+        return set(path.read_text().split()) if path is not None and path.exists() else set(self.own)
 
 
 class Deaths:

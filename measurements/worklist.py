@@ -13,7 +13,7 @@ from typing import Any
 
 from . import measure, record, workload
 from .cells import Cell, cell_of_result, read_config
-from .oversight import REPLACE_PROCESS
+from .oversight import OUTGROWN, REPLACE_PROCESS
 from .result import InvalidResult, digest, read, slug, write
 from .sharing import CONTEXT_BYTES, Claims, Deaths, Tickets
 from .workload import guess_need
@@ -98,6 +98,7 @@ class Worklist:
         if folder is not None and session.total is not None:
             self.total = session.total - session.processes * CONTEXT_BYTES
         self.tickets = Tickets(self.total, folder)
+        self.outgrown = False  # whether a cell needs more than all processes may take together
         self.passed_over: dict[str, float] = {}  # since when
         self.groups = {
             digest([group[0].model, group[0].recipe, group[0].weights, self._is_heavy(group[0])])[:16]: group
@@ -133,16 +134,20 @@ class Worklist:
                     break  # whatever was passed over before may fit now
             if not progress:
                 time.sleep(0.1)
-        return 0
+        return OUTGROWN if self.outgrown else 0
 
     def _still_open(self, group: list[Cell]) -> list[Cell]:
         if self.shared is None:
             return group
-        condemned = self.deaths.condemned()
+        condemned, finished = self.deaths.condemned(), self.claims.finished()
         found = []
         for cell in select_open(group, find_done(self.results, self.gpu_id, group[0].model)):
+            if cell.key in finished:
+                continue  # also where it stays open for a later campaign, as a cap that was sought in vain
             if cell.key in condemned:
                 self._fail([cell], condemned[cell.key])
+            elif self.total is not None and self.claims.too_little(cell.key) >= self.total:
+                self.outgrown = True
             else:
                 found.append(cell)
         return found
@@ -181,9 +186,12 @@ class Worklist:
             with closing(measure.measure_group(self.session, group)) as found:
                 for cell, data in found:
                     left.pop(cell.key, None)
-                    if data["status"] == "oom" and ticket and self.total and ticket < self.total:
-                        self.claims.note_too_little(cell.key, ticket)
-                        again.append(cell)
+                    if self._is_cramped(data, ticket):
+                        self.claims.note_too_little(cell.key, ticket or 0)
+                        if ticket == self.total:
+                            self.outgrown = True
+                        else:
+                            again.append(cell)
                     else:
                         write(data, self.results)
                         _tell(cell, data, self.claims)
@@ -206,6 +214,11 @@ class Worklist:
             self.deaths.end()
         return again
 
+    def _is_cramped(self, data: dict[str, Any], ticket: int | None) -> bool:
+        """Whether a cell ran out of its share of the card, rather than of the card."""
+        computed = str(data["reason"]).startswith("needs ")  # extended from cut depths
+        return self.total is not None and ticket is not None and data["status"] == "oom" and not computed
+
     def _is_clean(self) -> bool:
         try:
             return (self.session.gauge.release() or 0) <= measure.LIBRARY_TABLES_BYTES
@@ -224,7 +237,7 @@ class Worklist:
 
 def _tell(cell: Cell, data: dict[str, Any], claims: Claims) -> None:
     """One line of progress: how far, how long still, what came out and where the time went."""
-    done, spent = claims.count()
+    done, spent = claims.count(cell.key)
     rest = max(0, claims.cells - done) * spent / done
     peak = data["memory"]["peak_allocated_bytes"]
     size = f"{peak / 2**30:6.2f} GiB" if peak else data["reason"] or "-"

@@ -14,6 +14,7 @@ import pytest
 from generator.dataset import Dataset
 from generator.views import charts
 from generator.views.measured import measured_cells
+from generator.views.pages.explorer import PAGE_ROWS
 
 from .conftest import ROOT
 
@@ -123,6 +124,7 @@ def test_charts_fit_a_phone_and_every_one_has_a_table(tab: Any, site_url: str, p
         boxes = tab.locator("[data-figure]")
         for index in range(boxes.count()):
             boxes.nth(index).scroll_into_view_if_needed()
+        tab.keyboard.press("Shift")  # a phone draws from the first touch on
         tab.wait_for_function("[...document.querySelectorAll('[data-figure]')].every(b => 'drawn' in b.dataset)")
         assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         assert tab.evaluate(
@@ -158,3 +160,31 @@ def test_the_explorer_filters_draws_and_downloads(tab: Any, site_url: str, datas
         tab.click('[data-format="json"]')
     assert json.loads(waited.value.path().read_text(encoding="utf-8"))[0]["method"] == "qlora"
     assert tab.problems == []
+
+
+@pytest.mark.browser
+def test_a_phone_fetches_the_drawing_script_at_the_first_touch(browser: Any, site_url: str) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{site_url}/data/cells/", wait_until="networkidle")
+    assert page.locator("[data-waits]").count() == 1
+    assert not any("plotly" in url for url in asked)
+    page.locator("[data-waits]").tap()
+    page.wait_for_selector("[data-figure][data-drawn]")
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_long_table_shows_all_its_rows_when_asked(tab: Any, site_url: str, dataset: Dataset) -> None:
+    visit(tab, f"{site_url}/en/data/cells/")
+    rows, every = tab.locator("#cells tbody tr[data-cell]:visible"), measured_cells(dataset)
+    assert rows.count() == min(PAGE_ROWS, len(every))
+    tab.locator('#cells th[data-key="allocated"] button').click()
+    assert rows.count() == min(PAGE_ROWS, len(every))
+    largest = max(cell.peak_allocated_bytes or 0 for cell in every)
+    assert rows.first.locator(f'td[data-v="{largest}"]').count() == 1
+    if len(every) > PAGE_ROWS:
+        tab.click(".table-rest")
+        assert rows.count() == len(every)

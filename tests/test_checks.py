@@ -46,8 +46,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit(catalog / "hub/qwen--qwen3-14b.json", '"parameters": 14', '"parameters": 15')
     edit(catalog / "hub/qwen--qwen3-32b.json", '"likes": ', '"likes": "many", "was": ')
     (catalog / "hub/qwen--qwen3-0.6b.json").unlink()
-    run = next(iter(sorted((root / "measurements/results").glob("*/*.json"))))
-    data = json.loads(run.read_text(encoding="utf-8"))
+    for run in sorted((root / "measurements/results").glob("*/*.json")):
+        if "memory" in (data := json.loads(run.read_text(encoding="utf-8"))):
+            break
     data["memory"]["peak_allocated_bytes"] = "a lot"
     run.write_text(json.dumps(data, indent=1), encoding="utf-8")
     return root

@@ -63,8 +63,15 @@ def test_models_of_one_shape_share_a_file_named_by_the_most_downloaded() -> None
 def test_a_traced_file_of_no_model_is_a_problem() -> None:
     dataset, _ = load_dataset(ROOT)
     assert list(traced_coefficients(dataset)) == []
-    (problem, *rest) = list(traced_coefficients(replace(dataset, hub={})))
-    assert "delete it" in problem.reason and len(rest) + 1 == len(read_traced(ROOT / "catalog" / "traced")[0])
+    first = next(iter(read_traced(ROOT / "catalog" / "traced")[0].values()))["model"]
+    other = dataset.hub[first].model_copy(update={"config": {"model_type": "nonsense"}})
+    alone = replace(dataset, hub={**{name: fact for name, fact in dataset.hub.items()
+                                     if fact.config != dataset.hub[first].config}, first: other})  # fmt: skip
+    assert list(traced_coefficients(alone)) == []  # records are missing: nothing can be said
+    emptied = {name: fact.model_copy(update={"config": None}) for name, fact in dataset.hub.items()}
+    found = list(traced_coefficients(replace(dataset, hub=emptied)))
+    assert len(found) == len(read_traced(ROOT / "catalog" / "traced")[0])
+    assert all("delete it" in problem.reason and problem.line == 1 for problem in found)
 
 
 def test_the_most_used_architectures_are_traced() -> None:

@@ -64,3 +64,33 @@ def test_workflows_run_nothing_of_a_stranger_with_a_token(path: Path) -> None:
         assert flow["permissions"] == {"contents": "read"} and "secrets." not in path.read_text(encoding="utf-8")
     if "workflow_run" in triggers:
         assert not any("checkout" in step.get("uses", "") for job in flow["jobs"].values() for step in job["steps"])
+
+
+def workflow(name: str) -> tuple[dict[str, object], str]:
+    """Triggers and all commands of a workflow."""
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))
+    return flow[True], "\n".join(str(step.get("run", "")) for job in flow["jobs"].values() for step in job["steps"])
+
+
+def test_the_snapshot_is_refreshed_daily_and_proposed() -> None:
+    triggers, commands = workflow("refresh")
+    (cron,) = triggers["schedule"]  # type: ignore[misc]
+    assert cron["cron"].split()[2:] == ["*", "*", "*"]
+    assert "generator refresh" in commands and "sh .github/propose.sh hub-refresh" in commands
+    assert "git push" not in commands, "only propose.sh pushes, and only catalog/hub"
+
+
+def test_new_models_are_searched_weekly_and_written_into_one_issue() -> None:
+    triggers, commands = workflow("discover")
+    (cron,) = triggers["schedule"]  # type: ignore[misc]
+    assert cron["cron"].split()[2:4] == ["*", "*"] and cron["cron"].split()[4].isdigit()
+    assert "refresh --discover" in commands and "gh issue create" in commands and "gh issue edit" in commands
+
+
+def test_a_merge_is_deployed_and_a_measurement_is_commented() -> None:
+    assert workflow("deploy")[0]["push"] == {"branches": ["main"]}
+    assert "make build" in workflow("deploy")[1]
+    triggers, commands = workflow("measurement-pr")
+    assert triggers["pull_request"] == {"paths": ["measurements/results/**"]}
+    assert "generator check --github" in commands and "generator changes" in commands
+    assert "gh pr comment" in workflow("measurement-comment")[1]

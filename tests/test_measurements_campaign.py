@@ -6,13 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from measurements import __main__ as command
 from measurements import oversight
+from measurements.__main__ import count_gpus, main
+from measurements.cells import make_cell
 from measurements.result import read_all
 from measurements.sharing import Claims, Deaths, Tickets, Turns
+from measurements.worklist import Clock, Worklist
 
 TINY = {
     "model_type": "qwen2",
@@ -43,7 +49,7 @@ def campaign(tmp_path: Path) -> list[str]:
     plan = tmp_path / "plan.jsonl"
     plan.write_text("\n".join(lines))
     os.environ["MEASUREMENTS_CONFIGS"] = str(configs)
-    command = [sys.executable, "-m", "measurements", "run", "--cpu", "--plan", str(plan), "--processes", "3"]
+    command = [sys.executable, "-m", "measurements", "run", "--cpu", "--plan", str(plan), "--processes", "2"]
     yield [*command, "--results", str(tmp_path / "results")]
     del os.environ["MEASUREMENTS_CONFIGS"]
 
@@ -64,7 +70,7 @@ def test_a_killed_campaign_leaves_nobody_behind_and_goes_on(campaign: list[str],
     first = subprocess.Popen(campaign, cwd=ROOT)
     _wait_for(lambda: _count(results) >= 2)
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-    assert len(children) == 3
+    assert len(children) == 2
     first.kill()
     first.wait()
 
@@ -216,9 +222,78 @@ def test_a_booking_lets_pass_only_what_leaves_room_for_it(tmp_path: Path) -> Non
             taker.communicate()
 
 
+def test_what_stays_open_is_done_once_in_a_campaign(campaign: list[str], tmp_path: Path) -> None:
+    """A CPU finds no smallest cap, so a cell that wants one is open again afterwards."""
+    plan = tmp_path / "plan.jsonl"
+    lines = [{"model": "test/one", "method": "lora", "seq_len": length, "min_cap": True} for length in (16, 24)]
+    plan.write_text("\n".join(json.dumps(line) for line in lines))
+    assert subprocess.run(campaign, cwd=ROOT, timeout=300).returncode == 0
+    assert _count(tmp_path / "results") == 2
+
+
+def test_cells_that_outgrow_their_share_get_the_card_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def oversee(arguments: list[str], slots: list[int], *_: object) -> int:
+        calls.append((arguments[-2:], slots))
+        return oversight.OUTGROWN if len(calls) == 1 else 0
+
+    monkeypatch.setattr(oversight, "oversee", oversee)
+    assert main(["run", "--models", "Qwen/Qwen2.5-7B", "--gpus", "2", "--processes", "3"]) == 0
+    assert [slots for _, slots in calls] == [[0, 0, 0, 1, 1, 1], [0, 1]]
+    assert calls[1][0] == ["--processes", "1"]
+
+
+def test_running_out_of_a_share_is_no_result(tmp_path: Path) -> None:
+    session = SimpleNamespace(
+        gauge=SimpleNamespace(turns=Turns(tmp_path)), total=80 << 30, processes=4, before={"memory": 0.0}
+    )
+    cell = make_cell({"model": "Qwen/Qwen2.5-7B"})
+    work = Worklist(session, [cell], tmp_path, "gpu", Clock(None, False), tmp_path, Deaths(tmp_path))
+    assert work.total == 76 << 30
+    out = {"status": "oom", "reason": "out of memory"}
+    assert work._is_cramped(out, 20 << 30)
+    assert not work._is_cramped({"status": "oom", "reason": "needs 99 bytes, extended from cut depths"}, 20 << 30)
+    assert not work._is_cramped({"status": "ok", "reason": None}, 20 << 30)
+    assert work._still_open([cell]) == [cell]
+    work.claims.note_too_little(cell.key, 20 << 30)
+    assert work._need(cell) == 40 << 30
+    assert work._still_open([cell]) == [cell]
+    work.claims.note_too_little(cell.key, work.total)
+    assert work._still_open([cell]) == []
+    assert work.outgrown
+
+
+@pytest.mark.parametrize(("gib", "processes"), [(0, 1), (8, 1), (24, 1), (48, 3), (80, 4), (141, 4)])
+def test_small_cards_are_not_shared(monkeypatch: pytest.MonkeyPatch, gib: int, processes: int) -> None:
+    monkeypatch.setattr(command, "_card_bytes", lambda: gib << 30)
+    assert command.count_processes(Namespace(processes=None, cpu=False)) == processes
+    assert command.count_processes(Namespace(processes=6, cpu=False)) == 6
+    assert command.count_processes(Namespace(processes=None, cpu=True)) == 1
+
+
 def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
     assert oversight.describe_progress(0, 10, 5.0) == "░" * 30 + " 0/10"
     assert oversight.describe_progress(5, 10, 60.0) == "█" * 15 + "░" * 15 + " 5/10, 5.0 cells/min, 60 s to go"
     assert oversight.describe_progress(10, 400, 60.0).endswith("10.0 cells/min, 39 min to go")
     assert oversight.describe_progress(1, 400, 60.0).endswith("1.0 cells/min, 6.7 h to go")
     assert oversight.describe_progress(0, 0, 0.0).endswith("0/0"), "nothing to do"
+
+
+def test_gpus_are_counted_as_asked_as_visible_or_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(**asked: object) -> int:
+        return count_gpus(Namespace(**{"gpus": None, "cpu": False} | asked))
+
+    assert count(gpus=3) == 3
+    assert count(cpu=True) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert count() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert count() == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 8)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert count() == 8
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert count() == 4

@@ -221,3 +221,21 @@ def test_the_summary_tells_memory_from_speed_and_processor_from_gpu() -> None:
     assert "repeat error of tokens_per_second: median 2.000%, worst 2.000%, 1 cells" in said, (
         "cut depths are no repeats"
     )
+
+
+def test_a_plan_can_leave_out_what_is_measured(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "plan.jsonl"
+
+    def lines(*arguments: str) -> list[dict]:
+        assert main(["plan", "--short", "--out", str(out), "--results", str(results), *arguments]) == 0
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    everything = lines()
+    data = example()
+    knobs = next(line for line in everything if line["model"] == "Qwen/Qwen2.5-7B" and line["repeat"] == 2)
+    data["cell"] |= {key: value for key, value in knobs.items() if key in data["cell"]}
+    data["speed"]["tokens_per_second"] = knobs["micro_batch"] * knobs["seq_len"] / 0.5
+    result.write(data, results)
+    assert len(lines("--lacking", "h100-sxm-80gb")) == len(everything) - 1
+    assert lines("--lacking", "h100-sxm-80gb", "--since", "2026-11-25") == everything, "it was measured the day before"
+    assert lines("--lacking", "h200-sxm-141gb") == everything

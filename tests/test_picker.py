@@ -7,12 +7,14 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from generator.curves import LossCurves
 from generator.dataset import Dataset
 from generator.estimate import NotEstimable
 from generator.estimate_command import CaseReader, build_estimator
@@ -20,6 +22,8 @@ from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore
 from generator.views import api
+from generator.views.cells import cells_of
+from generator.views.picker_runs import lean_compared
 
 from .conftest import node_path
 
@@ -56,6 +60,21 @@ def test_a_table_that_no_model_joins_gives_no_evidence() -> None:
     apart = group("apart", {"o/x": 99.0, "o/y": 98.0, "o/z": 97.0})
     found = weigh([*joined, apart], ["B"], ["o/a", "o/x"], 3, 0.05)
     assert "o/a" in found and "o/x" not in found
+
+
+def test_other_benchmarks_join_tables_but_are_no_evidence() -> None:
+    old = group("old", {"o/a": 50.0, "o/b": 60.0, "o/c": 70.0})
+    new = group("new", {"o/x": 55.0, "o/y": 65.0, "o/z": 75.0})
+    general = group(
+        "general", {"o/a": 20.0, "o/b": 30.0, "o/c": 40.0, "o/x": 70.0, "o/y": 80.0, "o/z": 90.0}, "General"
+    )
+    only = group("only", {"o/c": 40.0, "o/q": 50.0, "o/z": 60.0}, "General")
+    everything, known = [old, new, general, only], ["o/a", "o/c", "o/x", "o/q"]
+    assert set(weigh(everything, ["B"], known, 3, 0.05)) != set(known[:3])
+    found = weigh(everything, ["B"], known, 3, 0.05, 0.1)
+    assert set(found) == {"o/a", "o/c", "o/x"}  # q has no score on the task's own benchmark
+    assert found["o/x"].standing > found["o/c"].standing > found["o/a"].standing
+    assert {citation.benchmark for one in found.values() for citation in one.citations} == {"B"}
 
 
 def test_a_column_with_few_models_does_not_count() -> None:
@@ -209,7 +228,36 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
     assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
 
 
-@pytest.mark.parametrize("name", ["state", "rank", "configs"])
+def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) -> None:
+    document = json.loads(api.files(dataset)["api/v1/measured.json"])
+    known = {model.hub_id for model in dataset.catalog.models.values()}
+    measured = {key for key in cells_of(dataset).estimator.measured if key[0] in known}
+    assert sum(len(rows) for rows in document["runs"].values()) == len(measured) > 0
+    for rows in document["runs"].values():
+        for row in rows:
+            assert row[6] and document["environments"][row[-1]]["versions"].startswith("torch ")
+
+
+def curves(**values: Any) -> LossCurves:
+    whole = {
+        "schema": 1, "model": "o/a", "layers": 4, "method": "lora", "micro_batch": 1, "seq_len": 64, "steps": 200,
+        "gradient_checkpointing": True, "learning_rate": 1e-3, "text_sha256": "0", "stock": (1.0,), "lean": (1.0,),
+        "stock_reordered": None, "mean_difference": 0.001, "max_difference": 0.002, "mean_noise": None,
+        "final_difference": "0 %", "agree": True, "tolerance": 0.005, "environment": {"date": "2026-11-25"}, **values,
+    }  # fmt: skip
+    return LossCurves.model_validate(whole)
+
+
+def test_lean_is_called_compared_only_by_committed_curves(dataset: Dataset) -> None:
+    assert lean_compared(replace(dataset, curves=())) is None
+    two = [curves(steps=300), curves(model="o/b", environment={"date": "2026-11-26"})]
+    found = lean_compared(replace(dataset, curves=two))
+    assert found == {"agree": True, "models": ["o/a", "o/b"], "steps": 300, "date": "2026-11-26"}
+    found = lean_compared(replace(dataset, curves=[*two, curves(agree=False)]))
+    assert found and found["agree"] is False
+
+
+@pytest.mark.parametrize("name", ["state", "rank", "configs", "ladder"])
 def test_scripts(name: str) -> None:
     done = subprocess.run(
         [node_path(), "--test", str(ROOT / "tests" / "js" / f"{name}.test.mjs")],

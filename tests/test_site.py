@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
@@ -209,6 +212,20 @@ def test_page_files_equal_the_pages_of_the_build(site: Site, dataset: Dataset, t
     index = json.loads((tmp_path / "pages/api/v1/index.json").read_text(encoding="utf-8"))
     for name in index["files"]:
         assert (site.folder / "api/v1" / name).is_file(), name
+
+
+def test_pages_do_not_depend_on_the_order_of_sets(tmp_path: Path) -> None:
+    """A rebuild without a change of data is the same byte for byte, in any process."""
+    program = "import sys, pathlib as p; from generator import dataset, render\n"
+    program += "render.write_pages(dataset.load_dataset(p.Path.cwd())[0], p.Path(sys.argv[1]))"
+    trees = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, env=environment, check=True)
+        trees.append({p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    assert trees[0].keys() == trees[1].keys()
+    assert [name for name, content in trees[0].items() if trees[1][name] != content] == []
 
 
 def test_a_missing_page_speaks_both_languages_and_leads_home(site: Site) -> None:

@@ -2,7 +2,7 @@
 
 The listings are those of ``huggingface_hub.HfApi.list_models`` (same address, same parameters; a test compares them),
 read row by row: ``list_models`` builds typed objects and fails whole when a maker wrote one field of a wrong type.
-A model counts as notable by the limits below; what was left out, and why, is counted and written down too.
+What counts as notable is said in `notable`; what was left out, and why, is counted and written down too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from generator.hub.architectures import known_types
 from generator.hub.border import Border
 from generator.hub.client import HubClient
 from generator.hub.difference import code, same_facts
-from generator.hub.discovered import Discovered, Discovery, Reason, read_discovered, write_discovered
+from generator.hub.discovered import Discovered, Discovery, read_discovered, write_discovered
 from generator.hub.draft import model_type
-from generator.hub.facts import EXPAND, Count, read_info
+from generator.hub.facts import EXPAND, Count
 from generator.hub.freshness import RENEW_AFTER_DAYS
 from generator.hub.limits import Tally, Unanswered
+from generator.hub.notable import Candidate, choose
 from generator.hub.refresh import read_model
 from generator.hub.snapshot import format_facts
 from generator.records import HubFacts, Problem
@@ -39,22 +40,10 @@ ROWS = 200
 MAKER_ROWS = 50
 """Newest models read of each maker."""
 
-LEAST_TRENDING = 10
-LEAST_DOWNLOADS = 50_000
-LEAST_DOWNLOADS_OF_A_MAKER = 1_000
-PARAMETERS = (20_000_000, 500_000_000_000)
-"""Sizes that anybody fine-tunes, by the Hub's total of stored parameters."""
-
 MOST_RECORD_BYTES = 40_000
 """Of one record in the index: its reader refuses more than 2 MB in all."""
 
 LISTED = (*EXPAND, "config", "private", "trendingScore")
-
-_CONVERTED = re.compile(
-    r"(gguf|ggml|awq|gptq|mlx|fp8|fp4|nvfp4|mxfp4|int4|int8|bnb|exl2|exl3|onnx|w4a16|w8a8|4bit|8bit)"
-)
-_DERIVED = ("base_model:quantized:", "base_model:adapter:", "base_model:merge:")
-_MINOR_LIBRARIES = {"mlx", "gguf", "peft", "onnx", "transformers.js", "ctranslate2"}
 
 
 @dataclass
@@ -84,14 +73,6 @@ class Search:
             f"new on the list; {self.written} files written, {len(self.unread)} not read; "
             f"{self.tally.requests} requests, {self.tally.bytes_read / 1e6:.1f} MB"
         )
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    hub_id: str
-    downloads: int
-    trending: int | None
-    notable: tuple[Reason, ...]
 
 
 def discover(
@@ -124,7 +105,7 @@ def discover(
         return search
     everywhere = not search.unread
     left_out: Counter[str] = Counter()
-    candidates = _choose(rows, listed, makers, left_out)
+    candidates = choose(rows, listed, makers, left_out)
     left_out["less notable than the others"] = len(candidates[most:])
     old = {model.facts.hub_id: model for model in (before.models if before else ())}
     known = {hub_id.lower() for hub_id in listed}
@@ -213,72 +194,19 @@ def _read_listings(client: HubClient, makers: list[str], jobs: int, search: Sear
     return rows
 
 
-def _choose(
-    rows: Mapping[str, dict[str, Any]], listed: Collection[str], makers: Collection[str], left_out: Counter[str]
-) -> list[_Candidate]:
-    """The notable ones, most notable first; ``left_out`` counts the others by reason."""
-    known = {hub_id.lower() for hub_id in listed}
-    owners = {maker.lower() for maker in makers}
-    chosen = []
-    for hub_id, row in rows.items():
-        candidate = _judge(hub_id, row, known, owners)
-        if isinstance(candidate, str):
-            left_out[candidate] += 1
-        else:
-            chosen.append(candidate)
-    return sorted(chosen, key=lambda c: (-(c.trending or 0), -c.downloads, c.hub_id.lower(), c.hub_id))
-
-
-def _judge(hub_id: str, row: dict[str, Any], known: set[str], owners: set[str]) -> _Candidate | str:
-    """A candidate, or why the model is none."""
-    border = Border()
-    facts = read_info(row, border)
-    owner, _, name = hub_id.lower().partition("/")
-    tags = facts["tags"] or []
-    shape = row.get("config")
-    kind = shape.get("model_type") if isinstance(shape, dict) else None
-    if hub_id.lower() in known:
-        return "in the catalog"
-    if row.get("private") is True or row.get("disabled") is True:
-        return "private or disabled"
-    if not isinstance(kind, str) or kind not in known_types():
-        return "architecture not known to transformers"
-    converted = any(_CONVERTED.fullmatch(word) for word in re.split(r"[-_.]", name))
-    if converted or facts["library_name"] in _MINOR_LIBRARIES or any(tag.startswith(_DERIVED) for tag in tags):
-        return "a conversion, adapter or merge of another model"
-    bases = [base.split("/")[0].lower() for base in facts["base_models"] or ()]
-    if any(base != owner for base in bases) and owner not in owners:
-        return "a fine-tune of another maker's model"
-    stored = facts["parameters_hub"]
-    if stored is None or not PARAMETERS[0] <= stored <= PARAMETERS[1]:
-        return "size unknown or out of range"
-    if facts["licence"] is None:
-        return "no licence named"
-    downloads = facts["downloads"] or 0
-    trending = border.count(row.get("trendingScore"), "trendingScore", 10**9)
-    notable: list[Reason] = []
-    if (trending or 0) >= LEAST_TRENDING:
-        notable.append("trending")
-    if downloads >= LEAST_DOWNLOADS:
-        notable.append("downloads")
-    if owner in owners and downloads >= LEAST_DOWNLOADS_OF_A_MAKER:
-        notable.append("maker")
-    return _Candidate(hub_id, downloads, trending, tuple(notable)) if notable else "too few downloads"
-
-
 def _read_candidates(
     client: HubClient,
-    candidates: list[_Candidate],
+    candidates: list[Candidate],
     old: Mapping[str, Discovered],
     today: date,
     count: Count,
     count_active: Count,
     jobs: int,
     search: Search,
-) -> list[tuple[_Candidate, HubFacts | None]]:
+) -> list[tuple[Candidate, HubFacts | None]]:
     """The facts of each candidate, in the same order; the old ones, marked stale, where they cannot be read."""
 
-    def read(candidate: _Candidate) -> tuple[HubFacts | None, str | None]:
+    def read(candidate: Candidate) -> tuple[HubFacts | None, str | None]:
         before = old[candidate.hub_id].facts if candidate.hub_id in old else None
         return read_model(candidate.hub_id, before, client, today=today, count=count, count_active=count_active)
 
@@ -299,7 +227,7 @@ def _read_candidates(
     return results
 
 
-def _join(candidate: _Candidate, facts: HubFacts, old: Discovered | None, today: date) -> Discovered:
+def _join(candidate: Candidate, facts: HubFacts, old: Discovered | None, today: date) -> Discovered:
     if old is not None and same_facts(old.facts, facts) and not _aged(old.facts.refreshed, today):
         facts = old.facts
     return Discovered(

@@ -22,7 +22,7 @@ def evidence_by_task(dataset: Dataset) -> dict[str, dict[str, Evidence]]:
     known = [model.hub_id for model in dataset.catalog.models.values()]
     groups = list(dataset.catalog.benchmarks.values())
     return {
-        task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge)
+        task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge, quality.bridge)
         for task in dataset.catalog.scenarios.values()
     }
 

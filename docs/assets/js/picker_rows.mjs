@@ -131,10 +131,12 @@ export function row(view, result, place) {
       history.replaceState(null, "", location.pathname + format(state));
     }
   });
-  const lean = answer?.knobs.recipe === "lean";
   const notes = [];
-  if (lean) notes.push(`${W.leanName}${W.colon}${leanNote(view)}`);
-  if (answer && model.context && answer.knobs.seq_len > model.context) notes.push(say(W.beyond, number(model.context, 0)));
+  if (answer?.knobs.recipe === "lean") {
+    const proven = view.data.lean_compared?.agree;
+    notes.push(el("p", { class: proven ? "fa-why" : "fa-aside" }, `${W.leanName}${W.colon}${leanNote(view)}`));
+  }
+  if (answer && model.context && answer.knobs.seq_len > model.context) notes.push(el("p", { class: "fa-aside" }, say(W.beyond, number(model.context, 0))));
   return el("li", { class: "fa-result", "data-id": model.id, "data-fits": answer?.fits ?? "none", "data-method": answer?.knobs.method, "data-recipe": answer?.knobs.recipe },
     el("div", { class: "fa-head" },
       el("span", { class: "fa-place", "aria-hidden": "true" }, String(place)),
@@ -142,5 +144,5 @@ export function row(view, result, place) {
       answer && el("span", { class: "fa-chip" }, `${W.methods[answer.knobs.method]} · ${recipeName(W, answer.knobs.recipe)}`),
       badge(W, answer?.fits ?? null), el("label", { class: "fa-compare" }, toggle, W.compare)),
     answer && bar(W, answer, card.figures), answer && figuresLine(view, answer), whyLine(W, result),
-    ...notes.map((note) => el("p", { class: "fa-aside" }, note)), more);
+    ...notes, more);
 }

@@ -4,11 +4,12 @@
 //   <div class="table" id="t"><table data-sortable> … <th scope="col" data-sort="num|text"> … <td data-v="123">
 //   <div class="table-tools" data-for="t"> <input type="search"> <button class="chip" data-key="family" data-value="qwen3">
 //   <tr data-family="qwen3" data-lang="zh en">   chips of one key are joined by "or", keys by "and"
+//   <table data-sortable data-page="40">   of a long table only so many rows until all are asked for; the rest are tr.later
 // State lives in the address (?family=qwen3&sort=downloads.desc&find=…), so that a view can be sent to someone (q would open the search).
 
 const words = document.documentElement.lang.startsWith("zh")
-  ? { more: (name) => `${name}：更多数据`, count: (n, all) => `${n} / ${all} 行`, filters: "筛选" }
-  : { more: (name) => `${name}: more figures`, count: (n, all) => `${n} of ${all} rows`, filters: "Filters" };
+  ? { more: (name) => `${name}：更多数据`, count: (n, all) => `${n} / ${all} 行`, filters: "筛选", all: (n) => `显示全部 ${n} 行` }
+  : { more: (name) => `${name}: more figures`, count: (n, all) => `${n} of ${all} rows`, filters: "Filters", all: (n) => `Show all ${n} rows` };
 const collator = new Intl.Collator(document.documentElement.lang, { numeric: true, sensitivity: "base" });
 
 /** Value that a row is sorted by in one column: `data-v` where given, else the cell's text; null = unknown. */
@@ -47,6 +48,16 @@ function enhance(table) {
   const filters = new Map();
   let query = "";
   let sorted = null;
+  let page = Number(table.dataset.page) || Infinity;
+  const rest = document.createElement("button");
+  rest.type = "button";
+  rest.className = "fa-button table-rest";
+  rest.hidden = true;
+  if (page < rows.length) box.after(rest);
+  rest.addEventListener("click", () => {
+    page = Infinity;
+    apply();
+  });
 
   const close = (row) => {
     const next = row.nextElementSibling;
@@ -56,9 +67,11 @@ function enhance(table) {
 
   function apply() {
     let shown = 0;
-    for (const row of rows) {
+    for (const row of page < rows.length ? body.rows : rows) {
+      if (!texts.has(row)) continue;
       const visible = matches(row.dataset, texts.get(row), filters, query);
-      row.hidden = !visible;
+      if (row.hidden === visible) row.hidden = !visible;
+      row.classList.toggle("later", visible && shown >= page);
       if (!visible) close(row);
       shown += visible;
     }
@@ -67,6 +80,8 @@ function enhance(table) {
       while (next && !next.classList.contains("group") && next.hidden) next = next.nextElementSibling;
       group.hidden = sorted !== null || !next || next.classList.contains("group");
     }
+    rest.hidden = shown <= page;
+    rest.textContent = words.all(shown);
     const counter = tools?.querySelector(".table-count");
     if (counter) counter.textContent = words.count(shown, rows.length);
   }
@@ -193,7 +208,6 @@ function enhance(table) {
     if (index >= 0) sort(index, way === "desc" ? "descending" : "ascending");
     apply();
   }
-  fit(box, table);
   new ResizeObserver(() => fit(box, table)).observe(box);
   box.addEventListener("scroll", () => box.classList.toggle("is-scrolled", box.scrollLeft > 0), { passive: true });
 }

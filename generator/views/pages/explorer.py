@@ -11,6 +11,9 @@ from ..charts import METHODS, OTHER_METHODS
 from ..measured import measured_cells
 from ..page import Page
 
+PAGE_ROWS = 40
+"""Rows of the table before the reader asks for all of them."""
+
 
 def pages(dataset: Dataset) -> Iterator[Page]:
     """``data/cells.md``."""
@@ -26,6 +29,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "cells": cells,
+            "page_rows": PAGE_ROWS,
             "names": names,
             "by_method": Counter(cell.method for cell in cells).most_common(),
             "by_recipe": Counter(cell.recipe for cell in cells).most_common(),

@@ -81,7 +81,8 @@ MODULES: tuple[str, ...] = tuple(
 def pages(dataset: Dataset) -> Iterator[Page]:
     """The one home page."""
     catalog = dataset.catalog
-    weights = load_ranking(dataset.root).weights.model_dump()
+    ranking = load_ranking(dataset.root)
+    weights = ranking.weights.model_dump()
     yield Page(
         path="index.md",
         template="home.md.j2",
@@ -100,6 +101,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "languages": LANGUAGES_OF_DATA,
             "parts": [(name, how) for _, name, how in PARTS],
             "weights": [f"{weights[key]:g}" for key, _, _ in PARTS],
+            "bridge": f"{ranking.quality.bridge:g}",
             "model_count": len(catalog.models),
             "data_date": dataset.data_date,
         },
