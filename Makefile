@@ -45,7 +45,7 @@ $(VENV)/.site: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.site
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,measure]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,gpu]'
 	@touch $@
 
 clean:

@@ -1,7 +1,7 @@
 """``python -m benchmarks.lighthouse --lighthouse PATH [--site FOLDER] [--rounds N]``: Lighthouse on three pages.
 
-Lighthouse is an npm package and no part of this repository: ``npm install --prefix /tmp/lighthouse lighthouse`` puts it
-at ``/tmp/lighthouse/node_modules/.bin/lighthouse``. Its default emulates a mid-range phone on a slow line. Of every
+Lighthouse is an npm package and no part of this repository: ``npm install --prefix DIR lighthouse`` puts it
+at ``DIR/node_modules/.bin/lighthouse``. Its default emulates a mid-range phone on a slow line. Of every
 figure the median of the rounds counts, because whatever else runs on the machine only adds time.
 """
 
