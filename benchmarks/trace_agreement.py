@@ -1,8 +1,8 @@
 """Traces every measured single-card run and writes how far trace and measurement are apart.
 
 ``python -m benchmarks.trace_agreement`` writes ``benchmarks/trace_agreement.json``; it needs ``pip install '.[gpu]'``
-(no GPU) and takes some seconds a run. Nothing in a trace is fitted, so every run is a test. Runs that are known to have
-been measured in an unclean process are counted apart (``accuracy.clean``, ``accuracy.UNCLEAN_RUNS``).
+(no GPU) and takes some seconds a run. Nothing in a trace is fitted, so every run is a test. Runs of a process that
+still held something of an earlier cell are counted apart (``accuracy.clean``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from generator.accuracy import UNCLEAN_RUNS, clean, usable
+from generator.accuracy import clean, usable
 from generator.calibrate import write_calibration
 from generator.coefficients import build_coefficients
 from generator.dataset import load_dataset
@@ -35,7 +35,7 @@ def main() -> int:
         return 1
     table, _ = build_coefficients(dataset.hub.values(), dataset.catalog.gpus.values())
     runs = usable(dataset.runs, table)
-    sound = {run.id for run in clean(runs, table) if not run.id.startswith(UNCLEAN_RUNS)}
+    sound = {run.id for run in clean(runs, table)}
     found: dict[str, dict[str, list[float]]] = {"clean": {}, "unclean": {}}
     cells: list[dict[str, Any]] = []
     for run in runs:

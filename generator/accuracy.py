@@ -20,15 +20,9 @@ from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSe
 from .records import Run
 
 STALE_WEIGHTS = 1.1
-UNCLEAN_RUNS = (
-    "h100-sxm-80gb/meta-llama--llama-3.1-8b--stock--lora--",
-    "h100-sxm-80gb/qwen--qwen3-1.7b--stock--full--9344136039e8",
-)
-"""Measured in a process in which Liger had replaced ``torch.nn.functional.cross_entropy`` for good (as it does for
-Granite), so with another loss than stock: the trace agrees to 0.1 % with Liger's loss and is off by 1 to 7 % with
-PyTorch's. Their memory is left out of the fit; the hold-out keeps them."""
 SEEN_UNTIL = "2026-11-24"
-"""The errors on held-out runs up to this day were looked at while the estimate was developed; later ones are blind."""
+"""The errors on held-out runs up to this day were looked at while the estimate was developed. Later ones were measured
+when it stood; errors on a few of them led to corrections of the tracer, so they are blind in part."""
 QUANTITIES = ("allocated", "cap", "reserved", "speed")
 
 
@@ -44,9 +38,10 @@ def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
 
 
 def clean(runs: Iterable[Run], table: Coefficients) -> list[Run]:
-    """Runs whose resting weights are those of the model. In the others the process still held something of a cell
-    before (eleven runs of Qwen2.5-0.5B in the lean recipe, 260 MiB each). No fit uses them; the hold-out keeps them."""
+    """Runs whose resting weights are those of the model; in others the process still held something of a cell before.
 
+    No fit uses those; the hold-out keeps them.
+    """
     return [run for run in runs if holds_its_own_weights(table, run)]
 
 
@@ -75,7 +70,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
             "family": run.hub_id.split("/")[-1].split("-")[0],
             "basis": "closed" if cell.basis == 2 else "traced", "date": run.date.isoformat(),
-            "clean": holds_its_own_weights(table, run) and not run.id.startswith(UNCLEAN_RUNS),
+            "clean": holds_its_own_weights(table, run),
         }  # fmt: skip
         pairs = (
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
@@ -124,7 +119,6 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
         "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
         "family": lambda r: r["family"],
         "basis": lambda r: r["basis"],
-        "process": lambda r: "clean" if r["clean"] else "unclean",
         "known": lambda r: "measured" if r["model"] in measured else "config_only",
     }  # fmt: skip
     tables = {}

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import QUANTITIES, UNCLEAN_RUNS, clean, errors_of, locate, summarise, usable
+from .accuracy import QUANTITIES, clean, errors_of, locate, summarise, usable
 from .calibrate_speed import fit_speed
 from .coefficients import build_coefficients, correct_rows, unfused_logits
 from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
@@ -134,9 +134,8 @@ def fit_values(
     """
     assert not any(run.holdout for run in runs)
     ids = [entry.id for entry in base.sets]
-    sound = [run for run in runs if not run.id.startswith(UNCLEAN_RUNS)]
-    rows = borrow(fit_rows(closed, sound), ids)
-    caps, reserves = fit_ratios(sound, base, "min_cap_bytes"), fit_ratios(sound, base, "peak_reserved_bytes")
+    rows = borrow(fit_rows(closed, runs), ids)
+    caps, reserves = fit_ratios(runs, base, "min_cap_bytes"), fit_ratios(runs, base, "peak_reserved_bytes")
     figures, traced, plain = fit_speed(closed, base, runs, gpus)
     traced, plain = borrow(traced, ids), borrow(plain, ids)
     sets: dict[str, dict[str, Any]] = {}
@@ -225,7 +224,7 @@ def fit(
                     continue
                 group = logs[basis].setdefault(record["set"], {})
                 for name in QUANTITIES:
-                    if name in record and (name == "speed" or not record["run"].startswith(UNCLEAN_RUNS)):
+                    if name in record:
                         group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
     bands = {basis: fit_bands(found, values["sets"], LEAST_WIDTH[basis]) for basis, found in logs.items()}
     for name, entry in values["sets"].items():

@@ -25,7 +25,6 @@ IDS = {entry.id for entry in make_sets()}
 
 
 def test_a_file_holds_every_wanted_set_and_is_not_written_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
     item = HubFacts(hub_id="test/tiny", config=TINY)
     found = distil(item, None, ("prompt_tuning",))
     assert find_fault(found, shape_key(describe(TINY)), IDS) is None
@@ -45,7 +44,6 @@ def test_a_file_holds_every_wanted_set_and_is_not_written_twice(monkeypatch: pyt
 
 
 def test_what_cannot_be_traced_is_refused_with_its_reason() -> None:
-    pytest.importorskip("torch")
     config = {**TINY, "model_type": "internlm3"}
     found = distil(HubFacts(hub_id="test/remote", config=config), None, ("lora",))
     assert all("no native class" in values["refused"] for values in found["sets"].values())

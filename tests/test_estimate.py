@@ -250,7 +250,6 @@ def test_a_config_without_entry_is_traced_where_torch_is(reader: CaseReader, mon
         assert "closed form" in closed.basis_note
         with pytest.raises(UnknownArchitecture, match="cohere"):
             reader.answer({**case, "config": unknown})
-    pytest.importorskip("torch")
     traced = reader.answer(case)
     assert "traced" in traced.basis_note
     assert traced.peak_allocated_bytes.value == pytest.approx(closed.peak_allocated_bytes.value, rel=0.15)

@@ -65,7 +65,6 @@ def test_full_fine_tuning_keeps_sixteen_bytes_per_parameter() -> None:
 
 
 def test_a_lora_step_peaks_at_twelve_bytes_per_logit_and_liger_makes_no_logits() -> None:
-    pytest.importorskip("liger_kernel")
     case = Case(method="lora", micro_batch=2, seq_len=2048)
     stock, lean = trace(TINY, case), trace(TINY, case.model_copy(update={"recipe": "lean"}))
     logits = 32000 * 2 * 2048
@@ -79,7 +78,6 @@ def test_a_lora_step_peaks_at_twelve_bytes_per_logit_and_liger_makes_no_logits()
 def test_checkpointing_and_quantisation_save_what_they_should() -> None:
     on = trace(TINY, Case(method="lora", micro_batch=1, seq_len=1024))
     off = trace(TINY, Case(method="lora", micro_batch=1, seq_len=1024, gradient_checkpointing=False))
-    pytest.importorskip("bitsandbytes")
     quantised = trace(TINY, Case(method="qlora", micro_batch=1, seq_len=1024))
     assert off["phase_peak_bytes"]["forward"] > on["phase_peak_bytes"]["forward"] + 2 * 3 * 512 * 2 * 1024
     linear = PARAMETERS - 32000 * 256
@@ -158,10 +156,6 @@ def test_layers_of_one_kind_are_traced_three_times_and_a_pattern_by_its_period()
 
 @pytest.mark.parametrize("name", ["stock/lora/on", "stock/full/off", "lean/lora/on", "stock/qlora/off"])
 def test_rows_of_one_trace_give_the_peak_at_other_lengths_and_ranks(name: str) -> None:
-    if "qlora" in name:
-        pytest.importorskip("bitsandbytes")
-    if "lean" in name:
-        pytest.importorskip("liger_kernel")
     recipe, method, checkpointing = name.split("/")
     shape = describe(DEEP)
     found = distil_set(DEEP, shape, SETS[name])

@@ -21,14 +21,11 @@ GROUPS: tuple[tuple[str, Text], ...] = (
     ("gpu", Text(zh="按显卡", en="By GPU")),
     ("checkpointing", Text(zh="按梯度检查点", en="By gradient checkpointing")),
     ("basis", Text(zh="按估算的来源", en="By where the estimate comes from")),
-    ("process", Text(zh="按测量时的进程", en="By the process that measured")),
     ("known", Text(zh="模型是否测过", en="Whether the model was measured")),
 )
 PARTS = {
     "on": Text(zh="开", en="on"),
     "off": Text(zh="关", en="off"),
-    "clean": Text(zh="干净的进程", en="clean"),
-    "unclean": Text(zh="进程里还留着前一格的东西", en="still held something of an earlier cell"),
     "traced": Text(zh="追踪真实建模代码", en="the real modeling code, traced"),
     "closed": Text(zh="闭式公式（没有追踪的结构）", en="closed form (architectures that are not traced)"),
     "measured": Text(zh="同一模型有别的实测参与拟合", en="other runs of the model were fitted"),
@@ -44,8 +41,8 @@ QUANTITIES: tuple[tuple[str, Text], ...] = (
 )
 REASONS = {
     "measured_in_an_unclean_process": Text(
-        zh="测量时进程里还留着前一格的东西（权重，或 Liger 换掉的损失函数），不是估算的错",
-        en="the measuring process still held something of an earlier cell (weights, or Liger's loss): not the estimate's fault",
+        zh="测量时进程里还留着前一格的权重，不是估算的错",
+        en="the measuring process still held weights of an earlier cell: not the estimate's fault",
     ),
     "model_not_measured": Text(zh="这个模型没有任何实测参与拟合", en="no run of this model was fitted"),
     "activations_without_checkpointing": Text(

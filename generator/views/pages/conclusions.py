@@ -125,7 +125,9 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "runs": len(runs),
-            "gpus": sorted({run.gpu for run in runs}),
+            "measured_cards": sorted(
+                {catalog.gpus[run.gpu].name if run.gpu in catalog.gpus else run.gpu for run in runs}
+            ),
             "hub": len(dataset.hub),
             "data_date": dataset.data_date,
             "example": (examples[2], cells.need(examples[2], "qlora")) if len(examples) > 2 else None,
