@@ -312,3 +312,25 @@ def test_a_thumb_on_a_phone(browser: Any, site_url: str, language: str) -> None:
         page.goto(site_url + PREFIX[language] + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
     context.close()
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize(
+    ("typed", "chosen", "shown"),
+    [
+        ("3 x RTX 3060 12 GB", "3x-rtx-3060-12gb", "3 × RTX 3060 12 GB"),
+        ("2 × 24 GB", "2x-24gb", "2 × 24 GB"),
+        ("2*3090", "2x-rtx-3090", "2 × RTX 3090"),
+        ("4090", "rtx-4090", "RTX 4090"),
+    ],
+)
+def test_several_equal_cards_that_no_catalog_entry_names(
+    tab: Any, site_url: str, language: str, typed: str, chosen: str, shown: str
+) -> None:
+    visit(tab, site_url, language, "?g=t4")
+    tab.fill("[name=g]", typed)
+    tab.press("[name=g]", "Enter")
+    tab.wait_for_url(f"**g={chosen}*" if chosen != "rtx-4090" else "**/")
+    assert shown in tab.inner_text("[data-answer]")
+    assert tab.input_value("[name=g]") == shown
+    assert tab.errors == []

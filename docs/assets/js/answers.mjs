@@ -14,8 +14,17 @@ const BY_SIZE = { usable: 0.975 * GIB, context: 0.6 * GIB };
 // As generator/estimate_answer.py: spread of repeated measurements, and of a card whose rates were never measured.
 const REPEATED = 0.005, REPEATED_RATE = 0.03, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85;
 
+/** Several equal cards, also where the catalog has no such machine: "3x-rtx-3060-12gb", "2x-24gb". */
+export const SEVERAL = /^([2-9]|1[0-6])x-(.+)$/;
+
 /** The card behind a choice: {id, name, gb, figures, count, usd, entry, single, substitute}. */
 export function cardOf(choice, data, table) {
+  const several = data.gpus.some((gpu) => gpu.id === choice) ? null : SEVERAL.exec(choice);
+  if (several) {
+    const [count, one] = [Number(several[1]), cardOf(several[2], data, table)];
+    const known = one.count === 1 && !one.substitute && (one.id === several[2] || !one.entry);
+    if (known) return { ...one, id: choice, name: `${count} × ${one.name}`, count, usd: one.usd && count * one.usd };
+  }
   const size = /^(\d{1,4})gb$/.exec(choice);
   if (size) return { ...bySize(Number(size[1])), id: choice, single: null, count: 1, usd: null, entry: null };
   let entry = data.gpus.find((gpu) => gpu.id === choice) ?? data.gpus.find((gpu) => gpu.id === "rtx-4090") ?? data.gpus[0];

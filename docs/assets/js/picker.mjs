@@ -1,5 +1,5 @@
 // The picker: reads the form and the address, prices and ranks every model, draws the list.
-import { answerFor, cardOf } from "./answers.mjs";
+import { answerFor, cardOf, SEVERAL } from "./answers.mjs";
 import { el, gib } from "./elements.mjs";
 import { row } from "./picker_rows.mjs";
 import { parts, score } from "./rank.mjs";
@@ -119,7 +119,7 @@ function update() {
 
 /** The form as the state has it; only what differs is touched, for each touch costs the browser a style pass. */
 function fill() {
-  const { data, state, task } = view;
+  const { state, task } = view;
   const put = (field, name, value) => {
     if (field[name] !== value) field[name] = value;
   };
@@ -144,15 +144,21 @@ function change(values, entry = false) {
   setTimeout(() => history[entry ? "pushState" : "replaceState"](null, "", address)); // after the frame: it takes milliseconds
 }
 
-/** The card that a reader typed: a catalog name, or a size such as "24" or "24 GB". */
+/** The card that a reader typed: a catalog name, a size such as "24" or "24 GB", or several, as in "2 × RTX 3090". */
 function typedCard(text) {
   const { gpus } = view.data;
   const name = text.trim().toLowerCase();
   const exact = gpus.find((gpu) => gpu.name.toLowerCase() === name || gpu.id === name);
   if (exact) return exact.id;
+  const several = /^([2-9]|1[0-6])\s*[x×*]\s*(.+)$/.exec(name);
+  if (several) {
+    const one = typedCard(several[2]);
+    return one && !SEVERAL.test(one) ? `${several[1]}x-${one}` : null;
+  }
   const size = /^(\d{1,4})\s*(gb|g)?$/.exec(name);
-  if (size && Number(size[1]) > 0) return `${Number(size[1])}gb`;
-  return (name.length > 2 && gpus.find((gpu) => gpu.name.toLowerCase().includes(name))?.id) || null;
+  if (size && Number(size[1]) > 0 && (size[2] || Number(size[1]) < 1000)) return `${Number(size[1])}gb`;
+  const single = gpus.filter((gpu) => gpu.count <= 1);
+  return (name.length > 2 && [...single, ...gpus].find((gpu) => gpu.name.toLowerCase().includes(name))?.id) || null;
 }
 
 function takeCard(field) {
