@@ -140,9 +140,11 @@ QUICK_RULES: tuple[Rule, ...] = (missing_facts, ranking, placeholders, menu, tra
 RULES: tuple[Rule, ...] = (*QUICK_RULES, parameter_counts, dead_links)
 
 
-def find_problems(dataset: Dataset, *, quick: bool = False) -> list[Problem]:
-    """All problems that the rules find; `quick` leaves out what a build finds anyway while rendering."""
-    return [problem for rule in (QUICK_RULES if quick else RULES) for problem in rule(dataset)]
+def find_problems(dataset: Dataset, *, quick: bool = False, rendering: bool = True) -> list[Problem]:
+    """All problems that the rules find; without `rendering` those that a build meets anyway are left to it, and `quick`
+    keeps to what can be told while somebody waits for a save."""
+    rules = QUICK_RULES if quick else RULES if rendering else (*QUICK_RULES, parameter_counts)
+    return [problem for rule in rules for problem in rule(dataset)]
 
 
 def find_all_problems(dataset: Dataset, found: Sequence[Problem]) -> list[Problem]:

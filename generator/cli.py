@@ -6,13 +6,17 @@ Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong u
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from datetime import datetime
 from pathlib import Path
+
+from click import ClickException
 
 from .accuracy import register as register_accuracy
 from .calibrate import register as register_fit
@@ -58,29 +62,46 @@ def check(arguments: argparse.Namespace) -> int:
 def build(arguments: argparse.Namespace) -> int:
     """Check, then build the site with MkDocs, or write the pages as plain files."""
     dataset, problems = load_dataset(arguments.root)
-    problems = problems or find_problems(dataset)
+    problems = problems or find_problems(dataset, rendering=bool(arguments.pages))
     if problems:
         return report(problems)
     if arguments.pages:
         print(f"{write_pages(dataset, arguments.pages)} files in {arguments.pages}")
         return 0
-    return mkdocs(
-        arguments.root, "build", "--strict", "--site-dir", str(arguments.site.resolve()), built=dataset.data_date
-    )
+    code = build_site(arguments.root, arguments.site.resolve(), dataset.data_date)
+    if code:  # the build stops at the first page that fails: name them all
+        report(find_problems(dataset))
+    return code
+
+
+def build_site(root: Path, site: Path, day: str) -> int:
+    """Run a strict MkDocs build in this process, which has read the inputs already; returns the exit code.
+
+    ``day`` (YYYY-MM-DD) stamps the sitemap with the data's date, so that a rebuild changes nothing.
+    """
+    stamp = f"{datetime.fromisoformat(day + 'T00:00:00+00:00').timestamp():.0f}"
+    os.environ.setdefault("SOURCE_DATE_EPOCH", stamp)
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # the theme's end-of-life banner is known
+    from mkdocs.__main__ import cli
+
+    gc.set_threshold(200_000, 20, 100)  # a build makes little garbage in circles and then ends
+    words = ["build", "--strict", "--site-dir", str(site), "--config-file", str(root / "mkdocs.yml")]
+    with chdir(root):
+        try:
+            cli.main(words, prog_name="mkdocs", standalone_mode=False)
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        except ClickException as error:
+            error.show()
+            return error.exit_code
+    return 0
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve both languages with live reload."""
-    return mkdocs(arguments.root, "serve", "--livereload", "--dev-addr", arguments.address)
-
-
-def mkdocs(root: Path, *words: str, built: str | None = None) -> int:
-    """Run MkDocs; `built` (YYYY-MM-DD) stamps the sitemap with the data's date, so that a rebuild changes nothing."""
-    command = [sys.executable, "-m", "mkdocs", *words, "--config-file", str(root / "mkdocs.yml")]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's end-of-life banner is known
-    if built and "SOURCE_DATE_EPOCH" not in environment:
-        environment["SOURCE_DATE_EPOCH"] = f"{datetime.fromisoformat(built + 'T00:00:00+00:00').timestamp():.0f}"
-    server = subprocess.Popen(command, cwd=root, env=environment)
+    command = [sys.executable, "-m", "mkdocs", "serve", "--livereload", "--dev-addr", arguments.address]
+    command += ["--config-file", str(arguments.root / "mkdocs.yml")]
+    server = subprocess.Popen(command, cwd=arguments.root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     terminate = signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # else it would outlive this process
     try:
         return server.wait()

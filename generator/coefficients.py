@@ -10,7 +10,7 @@ from typing import Any
 
 from .architecture import Shape, UnknownArchitecture, describe
 from .estimate import BASES, ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, GpuFigures, Row, Speed
-from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, shorten_row
+from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, shorten_row, supports
 from .records import GIB, GpuEntry, HubFacts
 
 CONTEXT_BYTES = 0.6 * GIB
@@ -77,24 +77,32 @@ def build_coefficients(
         key = shape_key(shape)
         if key not in index_of:
             index_of[key] = len(architectures)
-            entry = approximate(shape, sets)
-            cells = dict(entry.cells)
-            sets_traced = (traced or {}).get(key, {}).get("sets", {})
-            for i, cell in cells.items():
-                values = fitted.get(sets[i].id, {})
-                if "rows" in sets_traced.get(sets[i].id, {}):
-                    cells[i] = traced_cell(sets_traced[sets[i].id])
-                elif "rows" in values:
-                    rows = tuple(correct_rows(row, values["rows"], sets[i], entry) for row in cell.rows)
-                    cells[i] = replace(cell, rows=rows)
-                if "speed" in values:
-                    factors = values["speed"]["closed" if cells[i].basis == CLOSED else "traced"]
-                    cells[i] = replace(cells[i], speed=adjust_speed(cells[i].speed, factors))
+            known = {
+                name: traced_cell(values)
+                for name, values in (traced or {}).get(key, {}).get("sets", {}).items()
+                if "rows" in values and supports(shape, name)
+            }
+            entry = approximate(shape, sets, known)
+            cells: dict[int, Cell] = {}
+            for i, item_set in enumerate(sets):
+                if item_set.id in known or i in entry.cells:
+                    cell = known.get(item_set.id) or entry.cells[i]
+                    cells[i] = fold_fit(cell, fitted.get(item_set.id, {}), item_set, entry)
             architectures.append(replace(entry, cells=cells))
         models[item.hub_id] = index_of[key]
         shapes[item.hub_id] = shape
     figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
     return Coefficients(sets, tuple(architectures), models, figures), shapes
+
+
+def fold_fit(cell: Cell, values: Mapping[str, Any], entry: CoefficientSet, architecture: Architecture) -> Cell:
+    """A cell with what was fitted for its set: rows of the closed form corrected, work and launches scaled."""
+    closed = cell.basis == CLOSED
+    if closed and "rows" in values:
+        cell = replace(cell, rows=tuple(correct_rows(row, values["rows"], entry, architecture) for row in cell.rows))
+    if "speed" in values:
+        cell = replace(cell, speed=adjust_speed(cell.speed, values["speed"]["closed" if closed else "traced"]))
+    return cell
 
 
 def traced_cell(values: Mapping[str, Any]) -> Cell:

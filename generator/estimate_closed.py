@@ -13,7 +13,7 @@ models in the lean recipe), which the published interval says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from .architecture import Layer, Shape
@@ -267,15 +267,15 @@ def supports(shape: Shape, set_name: str) -> bool:
     return not set_name.startswith("lean/") or shape.model_type in LIGER_TYPES
 
 
-def approximate(shape: Shape, sets: tuple[CoefficientSet, ...]) -> Architecture:
-    """Coefficients of one architecture in every set, in closed form."""
+def approximate(shape: Shape, sets: tuple[CoefficientSet, ...], known: Container[str] = ()) -> Architecture:
+    """Coefficients of one architecture in every set, in closed form; sets whose id is ``known`` get no cell."""
     weights = weight_bytes(shape)
     cells = {
         index: Cell(
             tuple(quantise_row(row) for row in _rows(shape, entry, weights)), quantise_speed(_speed(shape, entry)), 2
         )
         for index, entry in enumerate(sets)
-        if supports(shape, entry.id)
+        if entry.id not in known and supports(shape, entry.id)
     }
     linears: dict[str, tuple[int, int]] = {}
     for layer in shape.layers:
