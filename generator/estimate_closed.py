@@ -165,21 +165,19 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     elif entry.trained == "adapters":
         per_rank = rank_parameters * state
         if method == "dora":
-            magnitudes = sum(x.outputs for layer in shape.layers for x in layer.linears)
+            magnitudes = sum(x.outputs * number for layer, number in shape.kinds.items() for x in layer.linears)
             fixed += magnitudes * (state + entry.gradient_bytes)
     else:
         fixed += VIRTUAL_TOKENS * h * (state + entry.gradient_bytes)
 
-    kinds: dict[Layer, tuple[float, float, float]] = {}
-    for layer in shape.layers:
-        if layer not in kinds:
-            kinds[layer] = _saved(layer, shape, entry, lean, stream)
-    saved = [kinds[layer] for layer in shape.layers]
-    one = max(saved) if saved else (0.0, 0.0, 0.0)
-    kept = (count * h * stream, 0.0, 0.0) if on else tuple(sum(column) for column in zip(*saved, strict=True))
-    inner = max((x.inputs for layer in shape.layers for x in layer.linears), default=h)
-    inner = max(inner, max(layer.expert_inner * layer.experts_per_token for layer in shape.layers))
-    largest = max((x.weights for layer in shape.layers for x in layer.linears), default=0)
+    kinds = shape.kinds
+    saved = [_saved(layer, shape, entry, lean, stream) for layer in kinds]
+    one = max(saved, default=(0.0, 0.0, 0.0))
+    every = [[value * number for value in kind] for kind, number in zip(saved, kinds.values(), strict=True)]
+    kept = (count * h * stream, 0.0, 0.0) if on else tuple(sum(column) for column in zip(*every, strict=True))
+    inner = max((x.inputs for layer in kinds for x in layer.linears), default=h)
+    inner = max(inner, max(layer.expert_inner * layer.experts_per_token for layer in kinds))
+    largest = max((x.weights for layer in kinds for x in layer.linears), default=0)
     working = 2.0 * 2 * inner + 2.0 * stream * h
     head = 2.0 * vocab * h if wide and not lean else 0.0  # autocast keeps a bf16 copy of an fp32 head
     dequantised = 2.0 * largest if entry.weights.startswith("nf4") or entry.weights.startswith("int8") else 0.0
@@ -199,7 +197,7 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     gradients = shape.text_parameters * entry.gradient_bytes if full else 0.0
     grad_rank = rank_parameters * entry.gradient_bytes
     layer_tokens = h * stream + one[0] + working if on else one[0] + working
-    cast = 2.0 * max(layer.parameters for layer in shape.layers) if method == "full" else 0.0
+    cast = 2.0 * max(layer.parameters for layer in kinds) if method == "full" else 0.0
     rows.append((fixed + gradients + cast + dequantised, per_rank + grad_rank, layer_tokens, one[1], one[2], 0.0, 1.0))
     first = kept[0] + (one[0] if on else 0.0) + working
     tail = vocab * h * entry.gradient_bytes if full else 0.0
@@ -211,11 +209,12 @@ def _speed(shape: Shape, entry: CoefficientSet) -> Speed:
     """FLOPs, bytes and kernels of one step: forward, backward and, with checkpointing, a second forward pass."""
     recipe, _, checkpointing = entry.id.split("/")
     lean, on, full = recipe == "lean", checkpointing == "on", entry.trained == "all"
-    matmul = sum(layer.linear_weights + layer.expert_active_parameters for layer in shape.layers)
+    kinds = shape.kinds.items()
+    matmul = sum((layer.linear_weights + layer.expert_active_parameters) * number for layer, number in kinds)
     passes = (3.0 if full else 2.0) + (1.0 if on else 0.0)
     head = shape.vocab * shape.hidden
     flops = 2.0 * matmul * passes + 2.0 * head * (3.0 if full else 2.0)
-    width = sum(x.heads * x.head_dim for x in shape.layers if x.kind in ("attention", "mla"))
+    width = sum(x.heads * x.head_dim * number for x, number in kinds if x.kind in ("attention", "mla"))
     attention = 2.0 * width * (3.5 + (1.0 if on else 0.0))
     count = len(shape.layers)
     per_layer = sum(4.0 * x.inputs + 6.0 * x.outputs for x in shape.layers[0].linears) + 60.0 * shape.hidden
@@ -228,7 +227,7 @@ def _speed(shape: Shape, entry: CoefficientSet) -> Speed:
         fixed += shape.linear_weights * (0.5 + 2.0) * passes
     if full:
         fixed += weights * (34.0 if entry.parameter_bytes == 4 else 12.0)
-    modules = sum(len(x.linears) for x in shape.layers)
+    modules = sum(len(x.linears) * number for x, number in kinds)
     kernels = count * (40.0 if lean else 75.0) + modules * (14.0 if entry.trained == "adapters" else 2.0)
     if entry.weights.startswith("nf4"):
         kernels += modules * 4.0
@@ -278,10 +277,10 @@ def approximate(shape: Shape, sets: tuple[CoefficientSet, ...], known: Container
         if entry.id not in known and supports(shape, entry.id)
     }
     linears: dict[str, tuple[int, int]] = {}
-    for layer in shape.layers:
+    for layer, number in shape.kinds.items():
         for x in layer.linears:
             old = linears.get(x.name, (0, 0))
-            linears[x.name] = (old[0] + x.inputs + x.outputs, old[1] + x.inputs)
+            linears[x.name] = (old[0] + (x.inputs + x.outputs) * number, old[1] + x.inputs * number)
     return Architecture(
         len(shape.layers), shape.vocab, shape.hidden, -(-shape.vocab // shape.hidden), shape.text_parameters,
         shape.lora_parameters_per_rank(), VIRTUAL_TOKENS * shape.hidden,

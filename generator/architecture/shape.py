@@ -93,11 +93,19 @@ class Shape:
     def linear_weights(self) -> int:
         return sum(layer.linear_weights for layer in self.layers)
 
+    @cached_property
+    def kinds(self) -> dict[Layer, int]:
+        """Each different layer, in order, and how many there are of it: most models have one or two."""
+        found: dict[Layer, int] = {}
+        for layer in self.layers:
+            found[layer] = found.get(layer, 0) + 1
+        return found
+
     def lora_parameters_per_rank(self, targets: tuple[str, ...] | None = None) -> int:
         """Adapter parameters for rank 1 on ``targets`` (all linear layers but the head when None)."""
         return sum(
-            x.inputs + x.outputs
-            for layer in self.layers
+            (x.inputs + x.outputs) * count
+            for layer, count in self.kinds.items()
             for x in layer.linears
             if targets is None or x.name.rsplit(".", 1)[-1] in targets
         )
