@@ -119,7 +119,7 @@ function update() {
 
 /** The form as the state has it; only what differs is touched, for each touch costs the browser a style pass. */
 function fill() {
-  const { state, task } = view;
+  const { card, state, task } = view;
   const put = (field, name, value) => {
     if (field[name] !== value) field[name] = value;
   };
@@ -127,7 +127,7 @@ function fill() {
     if (!field.name) continue;
     const value = state[field.name];
     if (field.type === "checkbox") put(field, "checked", Boolean(value));
-    else if (field.name === "g") put(field, "value", /^\d+gb$/.test(value) ? value.replace("gb", " GB") : (data.gpus.find((gpu) => gpu.id === value)?.name ?? ""));
+    else if (field.name === "g") put(field, "value", card.substitute?.name ?? card.name);
     else if (["s", "n", "p"].includes(field.name)) put(field, "value", String(value || ""));
     else put(field, "value", String(value));
   }
@@ -157,8 +157,8 @@ function typedCard(text) {
   }
   const size = /^(\d{1,4})\s*(gb|g)?$/.exec(name);
   if (size && Number(size[1]) > 0 && (size[2] || Number(size[1]) < 1000)) return `${Number(size[1])}gb`;
-  const single = gpus.filter((gpu) => gpu.count <= 1);
-  return (name.length > 2 && [...single, ...gpus].find((gpu) => gpu.name.toLowerCase().includes(name))?.id) || null;
+  const named = name.length > 2 ? gpus.filter((gpu) => gpu.name.toLowerCase().includes(name)) : [];
+  return named.sort((a, b) => a.count - b.count || a.name.length - b.name.length)[0]?.id ?? null;
 }
 
 function takeCard(field) {
