@@ -100,7 +100,7 @@ def run_distil(arguments: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     versions = library_versions()
     methods = arguments.methods.split(",")
-    todo: dict[str, HubFacts] = {}
+    stale: dict[str, HubFacts] = {}
     only = {shape_key(describe(dataset.hub[name].config or {})) for name in arguments.only or () if name in dataset.hub}
     only |= set(arguments.only or ())
     for key, item in architectures(dataset.hub.values()).items():
@@ -113,13 +113,13 @@ def run_distil(arguments: argparse.Namespace) -> int:
             and set(wanted_sets(item, methods, arguments.checkpointed)) <= set(old["sets"])
         ):
             continue
-        todo[key] = item
-    print(f"{len(todo)} architectures to trace, {len(known)} known", file=sys.stderr)
+        stale[key] = item
+    print(f"{len(stale)} architectures to trace, {len(known)} known", file=sys.stderr)
     begin = time.perf_counter()
-    cheap_first = sorted(todo, key=lambda key: is_expensive(todo[key]))
+    cheap_first = sorted(stale, key=lambda key: is_expensive(stale[key]))
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
         futures = {
-            pool.submit(distil, todo[key], known.get(key), methods, arguments.checkpointed): key for key in cheap_first
+            pool.submit(distil, stale[key], known.get(key), methods, arguments.checkpointed): key for key in cheap_first
         }
         for number, future in enumerate(as_completed(futures), 1):
             data = future.result()
@@ -127,7 +127,7 @@ def run_distil(arguments: argparse.Namespace) -> int:
             refused = [name for name, values in data["sets"].items() if "refused" in values]
             note = f", refused {len(refused)}: {data['sets'][refused[0]]['refused']}" if refused else ""
             seconds = time.perf_counter() - begin
-            print(f"{number}/{len(todo)} {data['model']} {len(data['sets'])} sets{note} ({seconds:.0f} s)", flush=True)
+            print(f"{number}/{len(stale)} {data['model']} {len(data['sets'])} sets{note} ({seconds:.0f} s)", flush=True)
     return 0
 
 

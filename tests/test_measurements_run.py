@@ -252,8 +252,7 @@ def test_a_step_that_broke_off_does_not_keep_the_model(tmp_path: Path) -> None:
 
     parts = break_off()
     gc.collect()
-    if not any(part() is not None for part in parts):
-        pytest.skip("this version of transformers or torch does not leak")
+    assert any(part() is not None for part in parts), "nothing leaks any more: drop_checkpoints can go"
     caps.drop_checkpoints()
     gc.collect()
     assert not any(part() is not None for part in parts)
