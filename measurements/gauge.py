@@ -24,7 +24,7 @@ from .sharing import Turns
 
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
-TIMED_SECONDS = 0.8
+TIMED_SECONDS = 1.0
 ENOUGH_SECONDS = 8.0  # two steps that take so long are enough
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3

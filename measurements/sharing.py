@@ -2,9 +2,9 @@
 
 Most of the time of a cell is the processor's (describing the model, attaching adapters, launching kernels), so one
 process leaves a GPU mostly idle. The allocator's figures are those of one process and need no care. Time needs it:
-steps are timed while no other process touches the GPU (``Turns``). Memory is handed out by size (``Tickets``), so no
-process runs out because of another. All of it is files under ``flock``, which the kernel releases when a process dies;
-a kill leaves nothing to repair. What a process was at when it died is in its ``Deaths``.
+steps are timed while no other process touches the GPU (``Turns``) or the processor (``Peers``). Memory is handed out by
+size (``Tickets``), so no process runs out because of another. All of it is files under ``flock``, which the kernel
+releases when a process dies; a kill leaves nothing to repair. What a process was at when it died is in its ``Deaths``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,41 @@ def _lock_now(file: IO[Any]) -> bool:
     return True
 
 
+class Peers:
+    """The processes that share a GPU. Small steps take as long as the processor needs to launch them, and twice as long
+    where others compute beside it: so whoever times steps has the others stopped meanwhile.
+
+    Each holds the lock of a file named after it; a file whose lock can be had is that of a dead process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.own = _write_locked(folder / f"{os.getpid()}.peer", "")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All others stand still. Should this process be killed meanwhile, ``oversight`` wakes them."""
+        others = []
+        for path in self.folder.glob("*.peer"):
+            if path.name != Path(self.own.name).name:
+                with suppress(FileNotFoundError), path.open("r+") as file:
+                    if _lock_now(file):
+                        path.unlink(missing_ok=True)
+                    else:
+                        others.append(int(path.stem))
+        try:
+            _signal(others, signal.SIGSTOP)
+            yield
+        finally:
+            _signal(others, signal.SIGCONT)
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
 class Turns:
     """Who may use a GPU now: many ``together``, or one ``alone``. Without a folder nobody else is there.
 
@@ -39,6 +75,7 @@ class Turns:
 
     def __init__(self, folder: Path | None = None, mark: Path | None = None) -> None:
         self.folder = folder
+        self.peers = None if folder is None else Peers(folder)
         self.mark = mark  # a file that is there while this process waits, for who watches it
         self.waited = 0.0  # seconds spent waiting for others, ever
 
@@ -63,9 +100,11 @@ class Turns:
         """Use the GPU beside others; finish what was launched before leaving."""
         return self._turn(fcntl.LOCK_SH)
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Use the GPU while nobody else does."""
-        return self._turn(fcntl.LOCK_EX)
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Use the GPU while nobody else does, and while nobody who shares it computes."""
+        with self._turn(fcntl.LOCK_EX), self.peers.stopped() if self.peers else nullcontext():
+            yield
 
 
 class Tickets:

@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,7 @@ def test_who_waits_for_the_gpu_is_not_stopped(tmp_path: Path) -> None:
     turns = Turns(tmp_path, deaths.mark(0))
     with turns.alone():
         assert not deaths.mark(0).exists()
+    del turns  # this process shares nothing any more, and is not stopped by the others
     holder = "import sys; from pathlib import Path; from measurements.sharing import Turns\n"
     holder += "with Turns(Path(sys.argv[1])).alone():\n print('has it', flush=True); input()"
     other = subprocess.Popen(
@@ -160,6 +162,71 @@ def test_who_waits_for_the_gpu_is_not_stopped(tmp_path: Path) -> None:
     assert not deaths.mark(0).exists()
     third.communicate(b"\n")
     other.communicate()
+
+
+COUNTER = """
+import sys, time
+from pathlib import Path
+from measurements.sharing import Turns
+turns = Turns(Path(sys.argv[1]))
+while True:
+    print(time.time(), flush=True)
+    time.sleep(0.01)
+"""
+TIMER = """
+import sys, time
+from pathlib import Path
+from measurements.sharing import Turns
+with Turns(Path(sys.argv[1])).alone():
+    print("alone", flush=True)
+    input()
+print("done", flush=True)
+"""
+
+
+def _start(script: str, folder: Path, **pipes: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, cwd=ROOT, **pipes)
+
+
+def _state(process: subprocess.Popen[bytes]) -> str:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_others_stand_still_while_one_times_its_steps(tmp_path: Path) -> None:
+    counter = _start(COUNTER, tmp_path)
+    try:
+        assert counter.stdout.readline()
+        timer = _start(TIMER, tmp_path, stdin=subprocess.PIPE)
+        assert timer.stdout.readline() == b"alone\n"
+        _wait_for(lambda: _state(counter) == "T", 20)
+        timer.communicate(b"\n")
+        _wait_for(lambda: _state(counter) != "T", 20)
+    finally:
+        counter.kill()
+        counter.communicate()
+
+
+def test_who_was_stopped_by_a_worker_that_died_goes_on(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import os, sys, time\nfrom pathlib import Path\nfrom measurements.sharing import Peers\n"
+        "slot, folder = sys.argv[sys.argv.index('--slot') + 1], Path(sys.argv[1])\npeers = Peers(folder)\n"
+        "while len(list(folder.glob('*.peer'))) < 2: time.sleep(0.01)\n"
+        "if slot == '0':\n"
+        "    with peers.stopped(): (folder / 'stopped').touch(); os._exit(2)\n"
+        "while not (folder / 'stopped').exists(): time.sleep(0.01)\n"
+        "(folder / 'went on').touch()\n"
+    )
+    os.environ["PYTHONPATH"] = str(ROOT)
+    oversight.oversee([str(tmp_path)], [0, 0], None, 60.0, (sys.executable, str(script)))
+    assert (tmp_path / "went on").exists()
+
+
+def test_the_workers_of_each_gpu_get_their_part_of_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(10)))
+    assert oversight.share_processors(1) == [set()], "all of them"
+    assert oversight.share_processors(3) == [{0, 1, 2}, {3, 4, 5}, {6, 7, 8, 9}]
+    assert oversight.share_processors(8) == [set()] * 8, "too few to share"
 
 
 def test_tickets_of_the_dead_are_free_again(tmp_path: Path) -> None:
