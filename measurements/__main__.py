@@ -147,11 +147,11 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         return fsdp.run_group(
             runner.find_open(cells, options.results, device), options.results, device, limit, options.worker
         )
-    device = torch.device("cpu") if options.cpu else torch.device("cuda", options.device)
+    device = torch.device("cpu") if options.cpu else torch.device("cuda", 0)  # the only one it is shown
     processes = count_processes(options)
     if options.missing:
         cells = runner.drop_oversized(cells, device)
-    return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot)
+    return runner.run(cells, options.results, device, limit, options.worker, processes, options.slot, options.device)
 
 
 def _oversee(options: argparse.Namespace, arguments: list[str], groups: list[int]) -> int:

@@ -38,7 +38,8 @@ METHODS = ("full", "lora")
 
 def make_accelerator(device: torch.device, compute_dtype: torch.dtype) -> Accelerator:
     """An accelerator that shards with FSDP2 over all ranks of this group."""
-    AcceleratorState._reset_state()
+    # The state of the cell before names FSDP already, and accelerate then forgets to note the plugin.
+    AcceleratorState._reset_state(reset_partial_state=True)
     precision = "fp16" if compute_dtype == torch.float16 else "bf16"
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False

@@ -44,6 +44,17 @@ def share_processors(gpus: int) -> list[set[int]]:
     return [set(have[number * len(have) // gpus : (number + 1) * len(have) // gpus]) for number in range(gpus)]
 
 
+def show_one_gpu(number: int, gpus: int) -> dict[str, str]:
+    """The environment in which a worker sees GPU ``number`` of those visible here, and no other.
+
+    Libraries put what has no device of its own on the first GPU they see. Nothing to say where only one is used.
+    """
+    if gpus < 2:
+        return {}
+    visible = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    return {"CUDA_VISIBLE_DEVICES": visible[number] if visible else str(number)}
+
+
 def describe_progress(done: int, cells: int, seconds: float) -> str:
     """One line: a bar, how many cells, how fast, and how long still at that pace."""
     share = done / cells if cells else 1.0
@@ -100,7 +111,9 @@ def oversee(
                 if own:
                     os.sched_setaffinity(0, own)
 
-            running[slot] = subprocess.Popen(command, env=environment, preexec_fn=settle)
+            running[slot] = subprocess.Popen(
+                command, env=environment | show_one_gpu(slots[slot], len(set(slots))), preexec_fn=settle
+            )
 
         def watch(slot: int, process: subprocess.Popen[bytes]) -> None:
             """Stop a worker that is too long at its cell, or still there long after the limit."""

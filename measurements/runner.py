@@ -65,15 +65,17 @@ def run(
     shared: Path | None = None,
     processes: int = 1,
     slot: int = 0,
+    gpu: int = 0,
 ) -> int:
     """Measure what is open. Returns an exit status: 0, or REPLACE_PROCESS when a fresh process must go on.
 
-    ``shared``: the folder through which the workers of this campaign agree; ``processes`` of them use the same GPU and
-    this one is number ``slot`` of all. A cell that runs out of its share of the memory gets a larger one.
+    ``shared``: the folder through which the workers of this campaign agree; ``processes`` of them use the same GPU,
+    number ``gpu``, and this one is number ``slot`` of all. A cell that runs out of its share of the memory
+    gets a larger one.
     """
     gpu_id = describe_environment(device)["gpu_id"]
     waiting = find_open(cells, results, device)
-    gpu_folder = None if shared is None or processes == 1 else shared / f"gpu{device.index or 0}"
+    gpu_folder = None if shared is None or processes == 1 else shared / f"gpu{gpu}"
     if gpu_folder is not None:
         gpu_folder.mkdir(exist_ok=True)
     deaths = Deaths(shared, slot)

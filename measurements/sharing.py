@@ -290,11 +290,15 @@ class Deaths:
         """Worker ``slot`` died: write down of which cell, if it was at one. ``stopped``: it would not end."""
         assert self.folder is not None
         with suppress(FileNotFoundError, ValueError):
-            key = json.loads(self._note(slot).read_text())["key"]
-            with (self.folder / "deaths").open("a") as file:
-                file.write(json.dumps({"key": key, "reason": reason, "stopped": stopped}) + "\n")
+            self.note(json.loads(self._note(slot).read_text())["key"], reason, stopped)
         self._note(slot).unlink(missing_ok=True)
         (self.folder / f"{slot}.waiting").unlink(missing_ok=True)
+
+    def note(self, key: str, reason: str, stopped: bool = False) -> None:
+        """A process has to be replaced because of this cell, and the cell has no result."""
+        if self.folder is not None:
+            with (self.folder / "deaths").open("a") as file:
+                file.write(json.dumps({"key": key, "reason": reason, "stopped": stopped}) + "\n")
 
     def condemned(self) -> dict[str, str]:
         """Key and reason of every cell that is not to be tried again in this campaign."""

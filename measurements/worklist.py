@@ -202,6 +202,8 @@ class Worklist:
         except measure.NotClean as error:
             if error.blamed and left:
                 self._fail(list(left.values())[:1], str(error))
+            elif len(left) == len(group):  # without a result the next process would come here again, for ever
+                self.deaths.note(group[0].key, str(error))
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]

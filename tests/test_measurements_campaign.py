@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from measurements import __main__ as command
-from measurements import oversight
+from measurements import measure, oversight
 from measurements.__main__ import count_gpus, main
 from measurements.cells import make_cell
 from measurements.result import read_all
@@ -227,6 +227,42 @@ def test_the_workers_of_each_gpu_get_their_part_of_the_processors(monkeypatch: p
     assert oversight.share_processors(1) == [set()], "all of them"
     assert oversight.share_processors(3) == [{0, 1, 2}, {3, 4, 5}, {6, 7, 8, 9}]
     assert oversight.share_processors(8) == [set()] * 8, "too few to share"
+
+
+def test_a_worker_sees_its_own_gpu_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import os, sys\nslot = sys.argv[sys.argv.index('--slot') + 1]\n"
+        "open(os.path.join(sys.argv[1], slot), 'w').write(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
+    )
+
+    def seen(slots: list[int]) -> list[str]:
+        assert oversight.oversee([str(tmp_path)], slots, None, 60.0, (sys.executable, str(script))) == 0
+        return [(tmp_path / str(number)).read_text() for number in range(len(slots))]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert seen([0, 0]) == ["all", "all"]
+    assert seen([0, 1, 1]) == ["0", "1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 6")
+    assert seen([0, 1]) == ["4", "6"]
+
+
+def test_a_cell_that_leaves_memory_behind_and_no_result_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure_group(*_: object) -> Any:
+        raise measure.NotClean("17 bytes stay allocated", blamed=False)
+        yield
+
+    monkeypatch.setattr(measure, "measure_group", measure_group)
+    gauge = SimpleNamespace(turns=Turns(tmp_path), cap=None, set_cap=lambda _: None)
+    session = SimpleNamespace(gauge=gauge, total=80 << 30, processes=4, before={"memory": 0.0})
+    cell, deaths = make_cell({"model": "Qwen/Qwen2.5-7B"}), Deaths(tmp_path)
+    for _ in range(Deaths.TRIES):
+        assert deaths.condemned() == {}
+        work = Worklist(session, [cell], tmp_path, "gpu", Clock(None, False), tmp_path, deaths)
+        assert work.work() == oversight.REPLACE_PROCESS
+    assert deaths.condemned() == {cell.key: "17 bytes stay allocated"}
 
 
 def test_tickets_of_the_dead_are_free_again(tmp_path: Path) -> None:
