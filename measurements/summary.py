@@ -62,12 +62,10 @@ def _repeat_lines(results: list[dict[str, Any]]) -> list[str]:
             (cut if data["depth"]["extrapolated"] else whole).setdefault(digest(knobs), []).append(data)
     busy = {key: found for key, found in whole.items() if all(waits_for_processor(data) is False for data in found)}
     lines = []
-    for tier, field in (
-        ("memory", "peak_allocated_bytes"),
-        ("memory", "min_cap_bytes"),
-        ("speed", "tokens_per_second"),
-    ):
-        lines += _spread(f"repeat error of {field}", tier, field, whole.values())
+    for field in ("peak_allocated_bytes", "min_cap_bytes"):
+        lines += _spread(f"repeat error of {field}", "memory", field, whole.values())
+    alone = [[data for data in found if data["speed"].get("undisturbed")] for found in whole.values()]
+    lines += _spread("repeat error of tokens_per_second, timed undisturbed", "speed", "tokens_per_second", alone)
     lines += _spread("the same where the GPU is busy", "speed", "tokens_per_second", busy.values())
     for tier, field in (("memory", "peak_allocated_bytes"), ("speed", "tokens_per_second")):
         pairs = [
