@@ -405,6 +405,12 @@ class Case(Record):
     lora_targets: str | tuple[str, ...] = "all-linear"
 
 
+Pace = Literal["gpu", "processor"]
+LAUNCH_BOUND = 0.985
+"""Share of a step in which the processor launches, from which on the GPU waits for it. Steps below repeat to 4 % at
+worst (median 0.3 %), steps above to 48 % (11 and 10 cells measured twice)."""
+
+
 class Run(Record):
     """One measured cell, as the site uses it (read from the harness's result file by ``runs.py``)."""
 
@@ -429,11 +435,22 @@ class Run(Record):
     load_peak_bytes: int | None
     breakdown_bytes: dict[str, int] | None
     step_seconds: float | None = Field(description="median after warm-up")
+    launch_share: float | None = Field(
+        None, description="of the step, until the processor had launched all of it; near 1 the GPU waited for it"
+    )
+    undisturbed: bool = Field(False, description="timed while no other process of the campaign used the machine")
     tokens_per_second: float | None
     tflops_per_second: float | None
     mfu: float | None
     environment: dict[str, Any]
     date: date
+
+    @property
+    def paced_by(self) -> Pace | None:
+        """What set the speed of the step; None where it is not known, or was timed beside other work."""
+        if self.launch_share is None or not self.undisturbed:
+            return None
+        return "processor" if self.launch_share >= LAUNCH_BOUND else "gpu"
 
 
 # --------------------------------------------------------------------------------------------------------- derived

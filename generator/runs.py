@@ -59,7 +59,7 @@ def read_run(data: dict[str, Any], run_id: str) -> Run:
     if data["schema"] != SCHEMA:
         raise ValueError(f"schema: expected {SCHEMA}, found {data['schema']!r}")
     cell, memory, speed, environment = data["cell"], data["memory"], data["speed"], data["environment"]
-    targets = cell["lora_targets"]
+    targets, launch, seconds = cell["lora_targets"], speed.get("launch_seconds"), speed["median_step_seconds"]
     case = Case(
         recipe=cell["recipe"],
         method=cell["method"],
@@ -93,6 +93,8 @@ def read_run(data: dict[str, Any], run_id: str) -> Run:
         load_peak_bytes=memory["load_peak_bytes"],
         breakdown_bytes=known or None,
         step_seconds=speed["median_step_seconds"],
+        launch_share=launch / seconds if launch and seconds else None,
+        undisturbed=bool(speed.get("undisturbed")),
         tokens_per_second=speed["tokens_per_second"],
         tflops_per_second=speed["tflops_per_second"],
         mfu=speed["mfu"],

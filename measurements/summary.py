@@ -42,7 +42,7 @@ def summarise(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-LAUNCH_BOUND = 0.9  # share of a step in which the processor launches, from which on the GPU waits for it
+LAUNCH_BOUND = 0.985  # share of a step in which the processor launches, from which on the GPU waits for it
 
 
 def waits_for_processor(data: dict[str, Any]) -> bool | None:
