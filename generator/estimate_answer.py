@@ -21,6 +21,7 @@ from .estimate import (
     CoefficientSet,
     NotEstimable,
     evaluate,
+    speed_band,
 )
 from .estimate_matrix import evaluate_many
 from .records import Case, Estimate, Fit, GpuEntry, Range, Run
@@ -151,7 +152,7 @@ class Estimator:
             bands = {name: (1 - 2 * (1 - low), 1 + 2 * (high - 1)) for name, (low, high) in bands.items()}
 
         def spread(value: float, name: str) -> Range:
-            low, high = bands[name]
+            low, high = speed_band(bands, answer.pace) if name == "speed" else bands[name]
             return Range(value=value, low=value * max(low, 0.0), high=value * high)
 
         allocated, reserved, cap = (
@@ -194,6 +195,7 @@ class Estimator:
             load_peak_bytes=self._load_peak(hub_id, architecture, entry),
             breakdown_bytes=breakdown,
             tokens_per_second=rate,
+            limited_by=(run.paced_by if run else None) or (answer.pace if rate else None),
             mfu=self._mfu(hub_id, entry, case, gpu, rate.value / gpu_count) if rate and gpu else None,
             fits=fits,
             largest_seq_len=longest,
@@ -282,4 +284,4 @@ def shard(answer: Answer, architecture: Architecture, entry: CoefficientSet, car
     peak = answer.allocated - saved
     share = peak / answer.allocated
     seconds = answer.step_seconds / 0.85 if answer.step_seconds else None
-    return Answer(peak, answer.reserved * share, answer.cap * share, parts, seconds, answer.basis)
+    return Answer(peak, answer.reserved * share, answer.cap * share, parts, seconds, answer.basis, answer.pace)

@@ -1,7 +1,7 @@
 // From the reader's choices to answers: which method, how much memory, how long. Sums come from estimate.mjs; a measured
 // run takes the estimate's place as in generator/estimate_answer.py (`Estimator.estimate`), whose twin `price` is.
 import { GIB } from "./elements.mjs";
-import { evaluateFound, find, largest } from "./estimate.mjs";
+import { evaluateFound, find, largest, speedBand } from "./estimate.mjs";
 import { bracketOf, caseKey } from "./runs.mjs";
 
 export { GIB };
@@ -102,7 +102,8 @@ export function price(table, model, knobs, card) {
   let rate = answer.step_seconds ? (knobs.micro_batch * knobs.seq_len * card.count) / answer.step_seconds : null;
   const ranges = { allocated: spread(allocated, band("allocated")), reserved: spread(reserved, band("reserved")), cap: spread(cap, band("cap")), rate: null };
   if (rate) {
-    const [low, high] = spread(rate, band("speed"));
+    const pace = speedBand(bands, one.pace);
+    const [low, high] = spread(rate, many ? wider(pace) : pace);
     ranges.rate = card.figures.measured ? [low, high] : [low * UNMEASURED_CARD[0], high * UNMEASURED_CARD[1]];
   }
   if (run) {
