@@ -12,7 +12,7 @@ export const BATCH_LIMIT = 64;
 // A card known by its size only: 97.5 % of it usable (cards sold as 12, 24 and 80 GB report 97.9, 98.0 and 98.9 % to torch).
 const BY_SIZE = { usable: 0.975 * GIB, context: 0.6 * GIB };
 // As generator/estimate_answer.py: spread of repeated measurements, and of a card whose rates were never measured.
-const REPEATED = 0.005, REPEATED_RATE = 0.03, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85;
+const REPEATED = 0.005, REPEATED_RATE = 0.03, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85, SHARDED_WIDTH = 0.2;
 
 /** Several equal cards, also where the catalog has no such machine: "3x-rtx-3060-12gb", "2x-24gb". */
 export const SEVERAL = /^([2-9]|1[0-6])x-(.+)$/;
@@ -59,7 +59,7 @@ function shard(one, architecture, count) {
 
 const spread = (value, [low, high]) => [value * Math.max(low, 0), value * high];
 const around = (value, share) => [value * (1 - share), value * (1 + share)];
-const wider = ([low, high]) => [1 - 2 * (1 - low), 1 + 2 * (high - 1)];
+const wider = ([low, high]) => [1 - Math.max(2 * (1 - low), SHARDED_WIDTH), 1 + Math.max(2 * (high - 1), SHARDED_WIDTH)];
 
 /** An answer times what measurement over estimate is at both runs, interpolated in the logarithm of tokens (twin of
  * `Bracket.correct`). */
