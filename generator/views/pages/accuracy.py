@@ -20,10 +20,14 @@ GROUPS: tuple[tuple[str, Text], ...] = (
     ("size", Text(zh="按模型大小", en="By model size")),
     ("gpu", Text(zh="按显卡", en="By GPU")),
     ("checkpointing", Text(zh="按梯度检查点", en="By gradient checkpointing")),
+    ("pace", Text(zh="按什么决定速度", en="By what set the speed")),
     ("basis", Text(zh="按估算的来源", en="By where the estimate comes from")),
     ("known", Text(zh="模型是否测过", en="Whether the model was measured")),
 )
 PARTS = {
+    "gpu": Text(zh="显卡（GPU 一直有活干）", en="the GPU (always busy)"),
+    "processor": Text(zh="处理器（GPU 在等它下发运算）", en="the processor (the GPU waits for launches)"),
+    "unknown": Text(zh="没有记录", en="not recorded"),
     "on": Text(zh="开", en="on"),
     "off": Text(zh="关", en="off"),
     "traced": Text(zh="追踪真实建模代码", en="the real modeling code, traced"),
@@ -74,8 +78,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         ),
         context={
             "overall": found["overall"],
-            "blind": found["blind"],
-            "seen_until": found["seen_until"],
+            "blind": read_json(dataset.root / "benchmarks" / "blind_test.json"),
+            "pace": {part: figures["speed"] for part, figures in found["by"]["pace"].items() if "speed" in figures},
             "cards": [catalog.gpus[gpu].name if gpu in catalog.gpus else gpu for gpu in sorted({r.gpu for r in ok})],
             "runs": len(ok),
             "shapes": len(table.architectures),
