@@ -17,6 +17,7 @@ import pytest
 from generator.curves import LossCurves
 from generator.dataset import Dataset
 from generator.estimate import NotEstimable
+from generator.estimate_answer import LAUNCHED_RATE, REPEATED_RATE
 from generator.estimate_command import CaseReader, build_estimator
 from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
@@ -157,6 +158,12 @@ def command_answer(reader: CaseReader, case: dict[str, Any], samples: int, epoch
     }  # fmt: skip
 
 
+def rate_width(figures: list[float]) -> float:
+    """Half the interval of tokens per second, relative, of `command_answer`'s figures."""
+    rate, low, high = figures[6], *figures[-3:-1]
+    return round((high - low) / 2 / rate, 9)
+
+
 def draw_cases(dataset: Dataset, draw: random.Random) -> Iterator[tuple[dict[str, Any], str]]:
     """Cases of the command line and the picker's card for each; every fourth is one that was measured."""
     catalog = dataset.catalog
@@ -226,6 +233,8 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
     assert seen["refused"] >= 5 and seen["measured"] >= 50 and seen["estimated"] + seen["interpolated"] >= 200, seen
     assert {wanted["fits"] for wanted in expected if wanted} == {"yes", "tight", "no"}
     assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
+    widths = Counter(rate_width(wanted["figures"]) for wanted in expected if wanted and wanted["basis"] == "measured")
+    assert set(widths) == {REPEATED_RATE, LAUNCHED_RATE} and min(widths.values()) >= 5, widths
 
 
 def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) -> None:
@@ -235,7 +244,21 @@ def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) 
     assert sum(len(rows) for rows in document["runs"].values()) == len(measured) > 0
     for rows in document["runs"].values():
         for row in rows:
-            assert row[6] and document["environments"][row[-1]]["versions"].startswith("torch ")
+            assert row[6] and document["environments"][row[12]]["versions"].startswith("torch ")
+
+
+def named_rows(document: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Every row of a document of measured runs after its Hub id, with the environment in words."""
+    places = document["environments"]
+    return [(hub, *row[:12], places[row[12]], *row[13:]) for hub, rows in document["runs"].items() for row in rows]
+
+
+def test_a_measured_row_ends_with_what_set_its_pace(dataset: Dataset) -> None:
+    rows = named_rows(json.loads(api.files(dataset)["api/v1/measured.json"]))
+    runs = [run for key, run in cells_of(dataset).estimator.measured.items() if key[0] in {row[0] for row in rows}]
+    found = Counter((row[1], row[-1]) for row in rows)
+    assert found == Counter((run.gpu, {"gpu": 0, "processor": 1, None: None}[run.paced_by]) for run in runs)
+    assert {pace for _, pace in found} == {0, 1, None}
 
 
 def curves(**values: Any) -> LossCurves:
