@@ -253,6 +253,21 @@ def named_rows(document: dict[str, Any]) -> list[tuple[Any, ...]]:
     return [(hub, *row[:12], places[row[12]], *row[13:]) for hub, rows in document["runs"].items() for row in rows]
 
 
+def test_the_files_of_the_cards_share_out_the_measured_runs(dataset: Dataset) -> None:
+    files = api.files(dataset)
+    whole = named_rows(json.loads(files["api/v1/measured.json"]))
+    cards = json.loads(files["api/v1/picker.json"])["measured"]
+    assert {f"api/v1/measured/{card}.json" for card in cards} == {path for path in files if "/measured/" in path}
+    parts = []
+    for card in cards:
+        document = json.loads(files[f"api/v1/measured/{card}.json"])
+        rows = named_rows(document)
+        assert rows and {row[1] for row in rows} == {card}
+        assert len(document["environments"]) == len({str(row[13]) for row in rows}), "only the card's own environments"
+        parts += rows
+    assert sorted(map(repr, parts)) == sorted(map(repr, whole))
+
+
 def test_a_measured_row_ends_with_what_set_its_pace(dataset: Dataset) -> None:
     rows = named_rows(json.loads(api.files(dataset)["api/v1/measured.json"]))
     runs = [run for key, run in cells_of(dataset).estimator.measured.items() if key[0] in {row[0] for row in rows}]
