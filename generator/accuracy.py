@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
+from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate, speed_band
 from .records import Run
 
 STALE_WEIGHTS = 1.1
@@ -70,16 +70,19 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             "seq_len": run.case.seq_len, "set": entry.id, "parameters": architecture.parameters,
             "family": run.hub_id.split("/")[-1].split("-")[0],
             "basis": "closed" if cell.basis == 2 else "traced", "date": run.date.isoformat(),
-            "clean": holds_its_own_weights(table, run),
+            "clean": holds_its_own_weights(table, run), "pace": run.paced_by or "unknown",
+            "estimated_pace": answer.pace,
         }  # fmt: skip
         pairs = (
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
-            ("reserved", answer.reserved, run.peak_reserved_bytes), ("speed", rate, run.tokens_per_second),
+            ("reserved", answer.reserved, run.peak_reserved_bytes),
+            ("speed", rate, run.tokens_per_second if run.undisturbed else None),
         )  # fmt: skip
         bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
         for name, value, measured in pairs:
             if value and measured:
-                low, high = bands.get(name, (0.0, math.inf))
+                band = speed_band(bands, answer.pace) if name == "speed" and "speed" in bands else bands.get(name)
+                low, high = band or (0.0, math.inf)
                 record[name] = {
                     "estimated": value, "measured": measured, "error": value / measured - 1,
                     "inside": value * low <= measured <= value * high,
@@ -117,6 +120,7 @@ def accuracy(table: Coefficients, runs: Sequence[Run]) -> dict[str, Any]:
     groups: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "method": lambda r: r["method"], "recipe": lambda r: r["recipe"], "gpu": lambda r: r["gpu"], "size": size,
         "checkpointing": lambda r: "on" if r["checkpointing"] else "off", "model": lambda r: r["model"],
+        "pace": lambda r: r["pace"],
         "family": lambda r: r["family"],
         "basis": lambda r: r["basis"],
         "known": lambda r: "measured" if r["model"] in measured else "config_only",

@@ -184,7 +184,7 @@ def fit_bands(logs: Logs, ids: Iterable[str], least: float) -> dict[str, dict[st
     for name in ids:
         recipe, _, checkpointing = name.split("/")
         bands = {}
-        for quantity in QUANTITIES:
+        for quantity in (*QUANTITIES, "launch"):
             groups = [
                 logs.get(name, {}).get(quantity, []),
                 [
@@ -225,7 +225,8 @@ def fit(
                 group = logs[basis].setdefault(record["set"], {})
                 for name in QUANTITIES:
                     if name in record:
-                        group.setdefault(name, []).append(math.log(1 + record[name]["error"]))
+                        band = "launch" if name == "speed" and record["estimated_pace"] == "processor" else name
+                        group.setdefault(band, []).append(math.log(1 + record[name]["error"]))
     bands = {basis: fit_bands(found, values["sets"], LEAST_WIDTH[basis]) for basis, found in logs.items()}
     for name, entry in values["sets"].items():
         entry["bands"] = {"estimated": bands["estimated"][name], "closed": bands["closed"][name],

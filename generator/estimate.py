@@ -21,7 +21,8 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    reserved: [constant, factor, per logit byte], cap: the same for min_cap,
                    target_bytes (per untargeted input and token), layer_target_bytes (the same, of one layer, where
                    the peak is the backward pass of a layer), speed_factor,
-                   bands: {basis: {allocated|cap|reserved|speed: [low, high]}}}
+                   bands: {basis: {allocated|cap|reserved|speed|launch: [low, high]}}}; launch: of the speed where
+                   launching the kernels takes longer than the card's work
     architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
                    linears: {module name: [parameters per rank, inputs], both summed over layers},
                    cells: {set index: [rows, speed, basis] or [rows, speed, basis, extra]}}
@@ -45,7 +46,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, Literal
 
-from .records import Case
+from .records import Case, Pace
 
 VERSION = 1
 ROW_UNITS = (65536.0, 1024.0, 16.0, 1.0, 1.0, 64.0)
@@ -150,6 +151,13 @@ class Answer:
     breakdown: dict[Part, float]
     step_seconds: float | None
     basis: int
+    pace: Pace | None = None
+    """Whether the card or the processor that launches its kernels takes longer."""
+
+
+def speed_band(bands: Mapping[str, Any], pace: Pace | None) -> Any:
+    """The interval of the speed: what the processor sets the pace of is much less certain. Twin: ``speedBand``."""
+    return bands["launch"] if pace == "processor" and "launch" in bands else bands["speed"]
 
 
 def set_id(recipe: str, method: str, checkpointing: bool) -> str:
@@ -227,7 +235,8 @@ def evaluate(
     else:
         cap = max(entry.cap[0] + entry.cap[1] * peak + entry.cap[2] * full_logits, peak)
         reserved = max(entry.reserved[0] + entry.reserved[1] * peak + entry.reserved[2] * full_logits, cap)
-    seconds = None
+    seconds: float | None = None
+    pace: Pace | None = None
     if gpu is not None and gpu.matmul_flops and gpu.attention_flops and gpu.bandwidth and gpu.launch_seconds:
         s, v = cell.speed, SPEED_UNITS
         matmul = s[0] * v[0] * tokens / gpu.matmul_flops * (1.0 + gpu.ramp_tokens / tokens)
@@ -238,7 +247,8 @@ def evaluate(
         launch = s[4] * v[4] * gpu.launch_seconds
         launch = launch * launch
         seconds = sqrt(sqrt(busy * busy + launch * launch))
-    return Answer(peak, reserved, cap, breakdown, seconds, cell.basis)
+        pace = "processor" if launch > busy else "gpu"
+    return Answer(peak, reserved, cap, breakdown, seconds, cell.basis, pace)
 
 
 def to_json(table: Coefficients) -> dict[str, Any]:

@@ -74,14 +74,27 @@ backward pass of a checkpointed layer saves; traced, adapters on q and v against
 def make_sets() -> tuple[CoefficientSet, ...]:
     """Every recipe × method × checkpointing, before calibration."""
     bands = {
-        "estimated": {"allocated": (0.93, 1.07), "cap": (0.92, 1.08), "reserved": (0.9, 1.12), "speed": (0.7, 1.4)},
+        "estimated": {
+            "allocated": (0.93, 1.07),
+            "cap": (0.92, 1.08),
+            "reserved": (0.9, 1.12),
+            "speed": (0.7, 1.4),
+            "launch": (0.5, 2.0),
+        },
         "interpolated": {
             "allocated": (0.97, 1.03),
             "cap": (0.96, 1.05),
             "reserved": (0.93, 1.08),
             "speed": (0.85, 1.2),
+            "launch": (0.6, 1.7),
         },
-        "closed": {"allocated": (0.85, 1.15), "cap": (0.84, 1.16), "reserved": (0.8, 1.2), "speed": (0.6, 1.7)},
+        "closed": {
+            "allocated": (0.85, 1.15),
+            "cap": (0.84, 1.16),
+            "reserved": (0.8, 1.2),
+            "speed": (0.6, 1.7),
+            "launch": (0.4, 2.5),
+        },
     }
     sets = []
     for recipe in ("stock", "lean"):

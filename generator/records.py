@@ -408,7 +408,7 @@ class Case(Record):
 Pace = Literal["gpu", "processor"]
 LAUNCH_BOUND = 0.985
 """Share of a step in which the processor launches, from which on the GPU waits for it. Steps below repeat to 4 % at
-worst (median 0.3 %), steps above to 48 % (11 and 10 cells measured twice)."""
+worst (median 0.3 %), steps above to 48 % (9 and 12 cells measured twice)."""
 
 
 class Run(Record):
@@ -478,6 +478,9 @@ class Estimate(Record):
         description="weights, adapters, gradients, optimizer, activations, logits, other"
     )
     tokens_per_second: Range | None
+    limited_by: Pace | None = Field(
+        None, description="what sets the speed: the card, or the processor that launches its kernels"
+    )
     mfu: float | None
     fits: Fit | None
     largest_seq_len: int | None

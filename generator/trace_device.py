@@ -71,6 +71,7 @@ _SOFTMAX = _named(torch, "softmax", "log_softmax") | _named(torch.Tensor, "softm
 _SOFTMAX |= {F.softmax, F.log_softmax}
 _SUM = _named(torch, "sum") | _named(torch.Tensor, "sum")
 _AUTOCAST = torch.autocast
+_GROUPED = getattr(torch, "_grouped_mm", None)
 _SDPA = F.scaled_dot_product_attention  # fmt: skip
 
 
@@ -138,9 +139,11 @@ class Autocast(TorchFunctionMode):  # type: ignore[misc,unused-ignore]
         kwargs = kwargs or {}
         if func is F.dropout or func is torch.dropout:
             return _dropout(*args, **kwargs)
+        if func is _GROUPED and args[1].dtype == torch.float32:
+            return _GroupedProduct.apply(args[0], args[1])
         if not torch.is_autocast_enabled("cuda"):
             return _attend(*args, **kwargs) if func is _SDPA else func(*args, **kwargs)
-        if func in _LOWER:
+        if func in _LOWER and "out" not in kwargs:  # what writes into a given tensor is not cast
             args, kwargs = self._all(args, kwargs, HALF)
         elif func is _SDPA:
             args, kwargs = self._all(args, kwargs, HALF)
@@ -230,6 +233,33 @@ def _attend(
         query, key, value = (F.pad(x, (0, 8 - width % 8)) for x in (query, key, value))
     out = _Attention.apply(query, key, value, attn_mask)
     return out[..., :width] if width % 8 else out
+
+
+class _GroupedProduct(torch.autograd.Function):  # type: ignore[misc,unused-ignore]
+    """Each row times the matrix of its expert, in fp32, which the meta implementation refuses; CUDA multiplies expert
+    by expert (``_grouped_mm_fallback`` in ``GroupedMMUtils.h``), into one output."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Any, matrices: Any) -> Any:
+        ctx.save_for_backward(rows, matrices)
+        return _GroupedProduct.allocate(rows, matrices, rows, (rows.shape[0], matrices.shape[2]))
+
+    @staticmethod
+    def allocate(rows: Any, matrices: Any, read: Any, shape: tuple[int, ...]) -> Any:
+        out = rows.new_empty(shape)
+        experts, inputs, outputs = matrices.shape
+        observe((read, matrices), out, 0.0, 2.0 * rows.shape[0] * inputs * outputs, experts)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        rows, matrices = ctx.saved_tensors
+        shapes = (tuple(rows.shape), tuple(matrices.shape))
+        wanted = ctx.needs_input_grad
+        return tuple(
+            _GroupedProduct.allocate(rows, matrices, grad, shape) if wanted[i] else None
+            for i, shape in enumerate(shapes)
+        )
 
 
 class _Properties:

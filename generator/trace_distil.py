@@ -14,6 +14,7 @@ from .records import Case
 from .trace_allocator import replay, smallest_cap
 from .trace_depth import plan_depths, trace_whole
 from .trace_model import NotTraceable
+from .trace_points import REFERENCE, loops_over_length, trace_points
 from .trace_recorder import Events
 from .trace_repeat import Copies, two_steps
 from .trace_symbolic import (
@@ -31,8 +32,6 @@ from .trace_symbolic import (
     size_at,
 )
 
-REFERENCE = ((1, 1024), (4, 2048))
-"""(micro-batch, length) at which the allocator is replayed."""
 CAP_RESOLUTION = 0.006
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "liger_kernel")
 
@@ -85,10 +84,13 @@ def distil_set(config: dict[str, Any], shape: Shape, entry: CoefficientSet) -> d
     chunks = -(-shape.vocab // shape.hidden)
     traced = trace_symbolically(config, case, shape, chunks, entry.virtual_tokens)
     forms = decode(traced.events, traced.primes, chunks)
-    points, blocks = replay_points(traced.copies, forms, chunks)
-    total, phases = moments(traced.copies, forms, blocks)
-    ranks = GRID_RANKS if entry.trained == "adapters" else GRID_RANKS[1:2]
-    rows = add_waste(choose_rows(total, phases, chunks, ranks), points, chunks)
+    if loops_over_length(shape):
+        rows, points = trace_points(config, case, entry)
+    else:
+        points, blocks = replay_points(traced.copies, forms, chunks)
+        total, phases = moments(traced.copies, forms, blocks)
+        ranks = GRID_RANKS if entry.trained == "adapters" else GRID_RANKS[1:2]
+        rows = add_waste(choose_rows(total, phases, chunks, ranks), points, chunks)
     speed = count_work(traced.events, traced.primes, traced.repeats)
     add_optimizer(speed, traced, forms, method)
     return {

@@ -117,6 +117,11 @@ def build_model(config: Any, weights: str, device: torch.device, dtype: torch.dt
     return model
 
 
+INT8_SCALE = 0.01
+"""Largest weight of an 8-bit layer. LLM.int8 computes columns with a value above 6 in 16 bits and keeps them: about one
+in a thousand of a trained model. Weights as large as those of other layers would make it all columns of the MLP."""
+
+
 def materialise(model: nn.Module, device: torch.device) -> None:
     """Put every parameter and buffer on ``device``, parameters with random values, tied ones once."""
     placed: dict[int, nn.Parameter] = {}
@@ -139,7 +144,7 @@ def _random_parameter(parameter: nn.Parameter, device: torch.device) -> nn.Param
         import bitsandbytes as bnb
 
         value = torch.randint(-127, 128, parameter.shape, dtype=torch.int8, device=device)
-        scales = torch.full((parameter.shape[0],), 0.05, dtype=torch.float32, device=device)
+        scales = torch.full((parameter.shape[0],), INT8_SCALE, dtype=torch.float32, device=device)
         return bnb.nn.Int8Params(value, requires_grad=False, has_fp16_weights=False, CB=value, SCB=scales)  # type: ignore[no-any-return]
     dtype = torch.bfloat16 if kind == "Params4bit" else parameter.dtype
     value = torch.empty(parameter.shape, dtype=dtype, device=device)

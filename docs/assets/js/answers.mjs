@@ -1,7 +1,7 @@
 // From the reader's choices to answers: which method, how much memory, how long. Sums come from estimate.mjs; a measured
 // run takes the estimate's place as in generator/estimate_answer.py (`Estimator.estimate`), whose twin `price` is.
 import { GIB } from "./elements.mjs";
-import { evaluateFound, find, largest } from "./estimate.mjs";
+import { evaluateFound, find, largest, speedBand } from "./estimate.mjs";
 import { bracketOf, caseKey } from "./runs.mjs";
 
 export { GIB };
@@ -13,7 +13,8 @@ export const BATCH_LIMIT = 64;
 const BY_SIZE = { usable: 0.975 * GIB, context: 0.6 * GIB };
 // As generator/estimate_answer.py: spread of repeated measurements (bytes, rate that the GPU paced, rate that the processor
 // or nobody knows what paced), and of a card whose rates were never measured.
-const REPEATED = 0.005, REPEATED_RATE = 0.03, LAUNCHED_RATE = 0.35, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85;
+const REPEATED = 0.005, REPEATED_RATE = 0.03, LAUNCHED_RATE = 0.35;
+const UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85, SHARDED_WIDTH = 0.2;
 
 /** Several equal cards, also where the catalog has no such machine: "3x-rtx-3060-12gb", "2x-24gb". */
 export const SEVERAL = /^([2-9]|1[0-6])x-(.+)$/;
@@ -60,7 +61,7 @@ function shard(one, architecture, count) {
 
 const spread = (value, [low, high]) => [value * Math.max(low, 0), value * high];
 const around = (value, share) => [value * (1 - share), value * (1 + share)];
-const wider = ([low, high]) => [1 - 2 * (1 - low), 1 + 2 * (high - 1)];
+const wider = ([low, high]) => [1 - Math.max(2 * (1 - low), SHARDED_WIDTH), 1 + Math.max(2 * (high - 1), SHARDED_WIDTH)];
 
 /** An answer times what measurement over estimate is at both runs, interpolated in the logarithm of tokens (twin of
  * `Bracket.correct`). */
@@ -103,7 +104,8 @@ export function price(table, model, knobs, card) {
   let rate = answer.step_seconds ? (knobs.micro_batch * knobs.seq_len * card.count) / answer.step_seconds : null;
   const ranges = { allocated: spread(allocated, band("allocated")), reserved: spread(reserved, band("reserved")), cap: spread(cap, band("cap")), rate: null };
   if (rate) {
-    const [low, high] = spread(rate, band("speed"));
+    const pace = speedBand(bands, one.pace);
+    const [low, high] = spread(rate, many ? wider(pace) : pace);
     ranges.rate = card.figures.measured ? [low, high] : [low * UNMEASURED_CARD[0], high * UNMEASURED_CARD[1]];
   }
   if (run) {

@@ -42,7 +42,7 @@ export function line(table, hub, method, state, quantity, xs, contextBytes) {
     if (quantity === "speed") {
       if (!answer.tokens_per_second) continue;
       value = answer.tokens_per_second;
-      [low, high] = interval(table, hub, knobs, "speed", value);
+      [low, high] = interval(table, hub, knobs, "speed", value, answer.pace);
       if (!gpu.measured) [low, high] = [low * GUESS[0], high * GUESS[1]];
     } else {
       const name = state.memory === "needed" ? "cap" : "allocated";

@@ -104,6 +104,7 @@ export function evaluateFound(table, found, knobs, gpu = null) {
     reserved = Math.max(peak + (extra[2] * u[0] + extra[3] * u[2] * tokens), cap);
   }
   let seconds = null;
+  let pace = null;
   if (gpu && gpu.matmul_flops && gpu.attention_flops && gpu.bandwidth && gpu.launch_seconds) {
     const v = table.speed_units;
     const matmul = ((speed[0] * v[0] * tokens) / gpu.matmul_flops) * (1 + gpu.ramp_tokens / tokens);
@@ -114,15 +115,22 @@ export function evaluateFound(table, found, knobs, gpu = null) {
     let launch = speed[4] * v[4] * gpu.launch_seconds;
     launch *= launch;
     seconds = Math.sqrt(Math.sqrt(busy * busy + launch * launch));
+    pace = launch > busy ? "processor" : "gpu";
   }
   const tokensPerSecond = seconds ? (knobs.micro_batch * knobs.seq_len) / seconds : null;
-  return { allocated: peak, reserved, cap, breakdown, step_seconds: seconds, tokens_per_second: tokensPerSecond, basis };
+  return { allocated: peak, reserved, cap, breakdown, step_seconds: seconds, tokens_per_second: tokensPerSecond, basis, pace };
 }
 
-/** 90 % interval of a quantity ("allocated", "cap", "reserved" or "speed"): [low, high]. */
-export function interval(table, hubId, knobs, quantity, value) {
+/** The interval of the speed: what the processor sets the pace of is much less certain. Twin: `speed_band`. */
+export function speedBand(bands, pace) {
+  return pace === "processor" && bands.launch ? bands.launch : bands.speed;
+}
+
+/** 90 % interval of a quantity ("allocated", "cap", "reserved" or "speed"): [low, high]. `pace`: that of the answer. */
+export function interval(table, hubId, knobs, quantity, value, pace = null) {
   const found = find(table, hubId, knobs);
-  const [low, high] = found.set.bands[found.basis][quantity];
+  const bands = found.set.bands[found.basis];
+  const [low, high] = quantity === "speed" ? speedBand(bands, pace) : bands[quantity];
   return [value * low, value * high];
 }
 
