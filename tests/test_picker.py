@@ -165,10 +165,15 @@ def rate_width(figures: list[float]) -> float:
 
 
 def draw_cases(dataset: Dataset, draw: random.Random) -> Iterator[tuple[dict[str, Any], str]]:
-    """Cases of the command line and the picker's card for each; every fourth is one that was measured."""
-    catalog = dataset.catalog
+    """Cases of the command line and the picker's card for each; every fourth is one that was measured.
+
+    Not drawn are measured cases that the command line refuses, such as layer names of an architecture that stood in for
+    the model's own: the picker never asks for layers by name.
+    """
+    catalog, estimator = dataset.catalog, cells_of(dataset).estimator
     known = {model.hub_id for model in catalog.models.values()}
-    measured = [run for run in dataset.runs if run.status == "ok" and run.hub_id in known and run.gpu_count == 1]
+    runs = [run for run in dataset.runs if run.status == "ok" and run.hub_id in known and run.gpu_count == 1]
+    measured = [run for run in runs if estimator.knows(run.hub_id, run.case)]
     cards = [gpu for gpu in catalog.gpus.values() if gpu.memory_gb and gpu.gpu_count]
     while True:
         if measured and draw.random() < 0.25:
