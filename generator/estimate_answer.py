@@ -28,6 +28,10 @@ from .records import Case, Estimate, Fit, GpuEntry, Range, Run
 
 SEQUENCE_STEP, SEQUENCE_LIMIT, BATCH_LIMIT = 64, 1 << 20, 4096
 SHARDED_WIDTH = 0.2
+REPEATED, REPEATED_RATE, LAUNCHED_RATE = 0.005, 0.03, 0.35
+"""Spread of repeated measurements, relative: bytes; the rate of a step that the GPU paces; the rate of one that the
+processor paces, or of which it is not known (``records.LAUNCH_BOUND``)."""
+PROCESSOR_PACED = "the processor set this speed: the GPU waited for launches; another machine will differ"
 
 
 def case_key(hub_id: str, case: Case, gpu: str) -> tuple[Any, ...]:
@@ -175,7 +179,10 @@ class Estimator:
             allocated = exactly(run.peak_allocated_bytes, allocated)
             reserved = exactly(run.peak_reserved_bytes, reserved)
             cap = exactly(run.min_cap_bytes, cap)
-            rate = exactly(run.tokens_per_second, rate, 0.03) if rate or run.tokens_per_second else None
+            repeated = REPEATED_RATE if run.paced_by == "gpu" else LAUNCHED_RATE
+            rate = exactly(run.tokens_per_second, rate, repeated) if rate or run.tokens_per_second else None
+            if run.tokens_per_second and run.paced_by == "processor":
+                note += f"; {PROCESSOR_PACED}"
             if run.breakdown_bytes:
                 breakdown = {name: float(value) for name, value in run.breakdown_bytes.items()}
             context = float(run.context_bytes or context)
@@ -255,7 +262,7 @@ class Estimator:
         return evaluate_many(self.table, hub_ids, cases, gpu_ids)
 
 
-def exactly(value: float | None, otherwise: Range | None, spread: float = 0.005) -> Range:
+def exactly(value: float | None, otherwise: Range | None, spread: float = REPEATED) -> Range:
     """A measured value with the spread of repeated measurements, or the estimate where it was not measured."""
     if value is None:
         assert otherwise is not None

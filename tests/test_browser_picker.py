@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from generator.dataset import Dataset
-from generator.records import GIB, Case
+from generator.records import GIB, Case, Pace, Run
 from generator.views.cells import cells_of
+from generator.views.picker_runs import measured_gpus, runs_of_catalog
 
 pytestmark = pytest.mark.browser
 PREFIX = {"zh": "/", "en": "/en/"}
@@ -32,7 +33,7 @@ def tab(browser: Any) -> Iterator[Any]:
 
 def visit(tab: Any, site_url: str, language: str, query: str = "") -> Any:
     tab.goto(site_url + PREFIX[language] + query)
-    tab.wait_for_selector("[data-picker][data-ready]", timeout=15000)
+    tab.wait_for_selector('[data-picker][data-ready] [data-results][aria-busy="false"]', timeout=15000)
     return tab
 
 
@@ -334,3 +335,130 @@ def test_several_equal_cards_that_no_catalog_entry_names(
     assert shown in tab.inner_text("[data-answer]")
     assert tab.input_value("[name=g]") == shown
     assert tab.errors == []
+
+
+H100 = "h100-sxm-80gb"
+LAUNCHED = {"zh": "GPU 在等处理器下发任务", "en": "the GPU waited for launches"}
+
+
+def measured_run(dataset: Dataset, pace: Pace) -> tuple[str, Run, str]:
+    """A run on the H100 that the picker can be asked for: its model's id, the run, the address but for the card."""
+    for run in sorted(runs_of_catalog(dataset).values(), key=lambda run: run.id):
+        case = run.case
+        usual = case.lora_rank == 16 and case.lora_targets == "all-linear" and case.gradient_checkpointing
+        if run.gpu == H100 and run.paced_by == pace and usual and run.tokens_per_second:
+            model = next(model for model in dataset.catalog.models.values() if model.hub_id == run.hub_id)
+            asked = f"i={run.hub_id}&m={case.method}&r={case.recipe}&s={case.seq_len}&b={case.micro_batch}&f=1"
+            return model.id, run, asked
+    raise LookupError(pace)
+
+
+def watch(tab: Any) -> list[str]:
+    """Names of the files of measured runs that the page asks for from now on."""
+    asked: list[str] = []
+
+    def note(request: Any) -> None:
+        if "/measured" in request.url:
+            asked.append(request.url.rpartition("/")[2])
+
+    tab.on("request", note)
+    return asked
+
+
+def basis(tab: Any, model: str) -> Any:
+    return tab.locator(f'.fa-result[data-id="{model}"] .fa-basis')
+
+
+@pytest.fixture
+def fresh(browser: Any) -> Iterator[Any]:
+    """A tab of its own, that keeps what goes wrong in it."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    yield page
+    context.close()
+
+
+@both
+def test_a_card_brings_its_measured_runs_when_it_is_chosen(
+    fresh: Any, site_url: str, language: str, dataset: Dataset
+) -> None:
+    model, run, asked = measured_run(dataset, "processor")
+    loads = watch(fresh)
+    visit(fresh, site_url, language, f"?{asked}")
+    fresh.wait_for_load_state("networkidle")
+    assert loads == [], "the card that home starts with has no runs"
+    type_card(fresh, dataset.catalog.gpus[H100].name, H100)
+    mark = basis(fresh, model)
+    fresh.wait_for_selector(f'.fa-result[data-id="{model}"] [data-basis="measured"]')
+    assert loads == [f"{H100}.json"]
+    text = fresh.inner_text(f'.fa-result[data-id="{model}"] .fa-figures')
+    assert figure(text, r"([\d,]+) token") == pytest.approx(run.tokens_per_second, abs=0.51)
+    assert LAUNCHED[language] in mark.get_attribute("data-tip")
+    type_card(fresh, "T4", "t4")
+    assert mark.get_attribute("data-basis") != "measured"
+    type_card(fresh, dataset.catalog.gpus[H100].name, H100)
+    assert mark.get_attribute("data-basis") == "measured"
+    assert loads == [f"{H100}.json"] and fresh.errors == []
+
+
+def test_a_card_in_the_address_brings_its_runs_at_the_start(fresh: Any, site_url: str, dataset: Dataset) -> None:
+    model, _, asked = measured_run(dataset, "gpu")
+    loads = watch(fresh)
+    visit(fresh, site_url, "zh", f"?g={H100}&{asked}")
+    assert loads == [f"{H100}.json"]
+    assert basis(fresh, model).get_attribute("data-basis") == "measured"
+    assert LAUNCHED["zh"] not in basis(fresh, model).get_attribute("data-tip")
+    visit(fresh, site_url, "zh", f"?g=2x-{H100}&{asked}")
+    assert len(loads) == 1, "runs of one card say nothing of two"
+    visit(fresh, site_url, "zh", f"?w={model}")
+    assert sorted(loads[1:]) == [f"{card}.json" for card in measured_gpus(dataset)]
+    assert fresh.errors == []
+
+
+def test_late_runs_of_a_card_that_is_no_longer_chosen_change_nothing(
+    fresh: Any, site_url: str, dataset: Dataset
+) -> None:
+    model, _, asked = measured_run(dataset, "processor")
+    held: list[Any] = []
+    fresh.route(f"**/measured/{H100}.json", lambda route: held.append(route))
+    fresh.goto(f"{site_url}/?g={H100}&{asked}")
+    fresh.wait_for_selector('[data-picker][data-ready] [data-results][aria-busy="true"]')
+    assert basis(fresh, model).get_attribute("data-basis") != "measured", "the estimate stands meanwhile"
+    type_card(fresh, "T4", "t4")
+    assert fresh.get_attribute("[data-results]", "aria-busy") == "false"
+    fresh.evaluate("""() => {
+      const list = document.querySelector("[data-results]");
+      new MutationObserver(() => { window.arrived = true; }).observe(list, { attributeFilter: ["aria-busy"] });
+      return new Promise((done) => setTimeout(done)); // rows below the fold are drawn after the others
+    }""")
+    before = fresh.inner_html("main")
+    row = fresh.query_selector(".fa-result")
+    held.pop().continue_()
+    fresh.wait_for_function("window.arrived")
+    assert fresh.inner_html("main") == before
+    assert row.evaluate("node => node.isConnected"), "nothing was drawn again"
+    type_card(fresh, dataset.catalog.gpus[H100].name, H100)
+    assert basis(fresh, model).get_attribute("data-basis") == "measured"
+    assert held == [] and fresh.errors == []
+
+
+def test_runs_that_do_not_come_leave_the_estimates(fresh: Any, site_url: str, dataset: Dataset) -> None:
+    model, _, asked = measured_run(dataset, "processor")
+    pattern = f"**/measured/{H100}.json"
+    fresh.route(pattern, lambda route: route.fulfill(body='{"version": 1, "runs"', content_type="application/json"))
+    visit(fresh, site_url, "zh", f"?g={H100}&{asked}")
+    assert basis(fresh, model).get_attribute("data-basis") != "measured"
+    assert fresh.errors == []
+    fresh.unroute(pattern)
+    fresh.route(pattern, lambda route: route.abort())
+    with fresh.expect_event("requestfailed"):
+        fresh.select_option("[name=o]", "size")
+    fresh.wait_for_selector('[data-results][aria-busy="false"]')
+    assert basis(fresh, model).get_attribute("data-basis") != "measured"
+    assert all(line.startswith("Failed to load resource") for line in fresh.errors), "the browser's own line alone"
+    fresh.unroute(pattern)
+    fresh.select_option("[name=o]", "speed")
+    fresh.wait_for_selector(f'.fa-result[data-id="{model}"] [data-basis="measured"]')

@@ -43,7 +43,7 @@ def first_load(browser: Any, site: Site, url: str, ready: str) -> dict[str, int]
 def test_home_is_light(browser: Any, site: Site, site_url: str, prefix: str, capsys: Any) -> None:
     sizes = first_load(browser, site, site_url + prefix, "[data-picker][data-ready]")
     assert any(path.endswith("coefficients.json") for path in sizes)
-    assert not any("plotly" in path or "search_index" in path for path in sizes)
+    assert not any("plotly" in path or "search_index" in path or "measured" in path for path in sizes)
     with capsys.disabled():
         print(f"\nfirst load of {prefix}: {sum(sizes.values()):,} bytes in {len(sizes)} files")
     assert sum(sizes.values()) <= LIMIT, sizes

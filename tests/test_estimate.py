@@ -11,7 +11,7 @@ import pytest
 from generator.architecture import UnknownArchitecture, count_parameters, describe
 from generator.coefficients import shape_key
 from generator.estimate import NotEstimable, evaluate, from_json, to_json
-from generator.estimate_answer import Estimator
+from generator.estimate_answer import LAUNCHED_RATE, PROCESSOR_PACED, REPEATED_RATE, Estimator
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
 from generator.records import GIB, Case, GpuEntry, HubFacts, Run
 from generator.traced import read_traced
@@ -223,6 +223,28 @@ def test_a_case_between_two_runs_is_interpolated(estimator: Estimator) -> None:
     assert sum(found.breakdown_bytes.values()) == pytest.approx(found.peak_allocated_bytes.value)
     for other in (Case(seq_len=8192), Case(seq_len=2048, lora_rank=8), Case(seq_len=2048, method="lora")):
         assert both.estimate("test/qwen", other, H100).basis == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("launch_share", "undisturbed", "spread", "said"),
+    [(0.4, True, REPEATED_RATE, False), (0.99, True, LAUNCHED_RATE, True), (0.4, False, LAUNCHED_RATE, False),
+     (None, True, LAUNCHED_RATE, False)],
+)  # fmt: skip
+def test_a_measured_rate_is_as_sure_as_what_set_it(
+    estimator: Estimator, launch_share: float | None, undisturbed: bool, spread: float, said: bool
+) -> None:
+    case = Case(seq_len=1024)
+    pace = {"launch_share": launch_share, "undisturbed": undisturbed}
+    run = make_run(estimator, case, 1.1).model_copy(update=pace)
+    found = Estimator(estimator.table, [run], estimator.shapes).estimate("test/qwen", case, H100)
+    rate = found.tokens_per_second
+    assert found.basis == "measured" and rate and run.tokens_per_second
+    assert (rate.value, rate.low, rate.high) == pytest.approx(
+        (run.tokens_per_second, run.tokens_per_second * (1 - spread), run.tokens_per_second * (1 + spread))
+    )
+    assert (PROCESSOR_PACED in found.basis_note) is said
+    silent = Estimator(estimator.table, [run.model_copy(update={"tokens_per_second": None})], estimator.shapes)
+    assert PROCESSOR_PACED not in silent.estimate("test/qwen", case, H100).basis_note
 
 
 def test_a_training_takes_its_tokens_at_the_estimated_rate(reader: CaseReader) -> None:

@@ -17,6 +17,7 @@ import pytest
 from generator.curves import LossCurves
 from generator.dataset import Dataset
 from generator.estimate import NotEstimable
+from generator.estimate_answer import LAUNCHED_RATE, REPEATED_RATE
 from generator.estimate_command import CaseReader, build_estimator
 from generator.evidence import weigh
 from generator.ranking import load_ranking, read_ranking
@@ -157,11 +158,22 @@ def command_answer(reader: CaseReader, case: dict[str, Any], samples: int, epoch
     }  # fmt: skip
 
 
+def rate_width(figures: list[float]) -> float:
+    """Half the interval of tokens per second, relative, of `command_answer`'s figures."""
+    rate, low, high = figures[6], *figures[-3:-1]
+    return round((high - low) / 2 / rate, 9)
+
+
 def draw_cases(dataset: Dataset, draw: random.Random) -> Iterator[tuple[dict[str, Any], str]]:
-    """Cases of the command line and the picker's card for each; every fourth is one that was measured."""
-    catalog = dataset.catalog
+    """Cases of the command line and the picker's card for each; every fourth is one that was measured.
+
+    Not drawn are measured cases that the command line refuses, such as layer names of an architecture that stood in for
+    the model's own: the picker never asks for layers by name.
+    """
+    catalog, estimator = dataset.catalog, cells_of(dataset).estimator
     known = {model.hub_id for model in catalog.models.values()}
-    measured = [run for run in dataset.runs if run.status == "ok" and run.hub_id in known and run.gpu_count == 1]
+    runs = [run for run in dataset.runs if run.status == "ok" and run.hub_id in known and run.gpu_count == 1]
+    measured = [run for run in runs if estimator.knows(run.hub_id, run.case)]
     cards = [gpu for gpu in catalog.gpus.values() if gpu.memory_gb and gpu.gpu_count]
     while True:
         if measured and draw.random() < 0.25:
@@ -226,6 +238,8 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
     assert seen["refused"] >= 5 and seen["measured"] >= 50 and seen["estimated"] + seen["interpolated"] >= 200, seen
     assert {wanted["fits"] for wanted in expected if wanted} == {"yes", "tight", "no"}
     assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
+    widths = Counter(rate_width(wanted["figures"]) for wanted in expected if wanted and wanted["basis"] == "measured")
+    assert set(widths) == {REPEATED_RATE, LAUNCHED_RATE} and min(widths.values()) >= 5, widths
 
 
 def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) -> None:
@@ -235,7 +249,36 @@ def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) 
     assert sum(len(rows) for rows in document["runs"].values()) == len(measured) > 0
     for rows in document["runs"].values():
         for row in rows:
-            assert row[6] and document["environments"][row[-1]]["versions"].startswith("torch ")
+            assert row[6] and document["environments"][row[12]]["versions"].startswith("torch ")
+
+
+def named_rows(document: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Every row of a document of measured runs after its Hub id, with the environment in words."""
+    places = document["environments"]
+    return [(hub, *row[:12], places[row[12]], *row[13:]) for hub, rows in document["runs"].items() for row in rows]
+
+
+def test_the_files_of_the_cards_share_out_the_measured_runs(dataset: Dataset) -> None:
+    files = api.files(dataset)
+    whole = named_rows(json.loads(files["api/v1/measured.json"]))
+    cards = json.loads(files["api/v1/picker.json"])["measured"]
+    assert {f"api/v1/measured/{card}.json" for card in cards} == {path for path in files if "/measured/" in path}
+    parts = []
+    for card in cards:
+        document = json.loads(files[f"api/v1/measured/{card}.json"])
+        rows = named_rows(document)
+        assert rows and {row[1] for row in rows} == {card}
+        assert len(document["environments"]) == len({str(row[13]) for row in rows}), "only the card's own environments"
+        parts += rows
+    assert sorted(map(repr, parts)) == sorted(map(repr, whole))
+
+
+def test_a_measured_row_ends_with_what_set_its_pace(dataset: Dataset) -> None:
+    rows = named_rows(json.loads(api.files(dataset)["api/v1/measured.json"]))
+    runs = [run for key, run in cells_of(dataset).estimator.measured.items() if key[0] in {row[0] for row in rows}]
+    found = Counter((row[1], row[-1]) for row in rows)
+    assert found == Counter((run.gpu, {"gpu": 0, "processor": 1, None: None}[run.paced_by]) for run in runs)
+    assert {pace for _, pace in found} == {0, 1, None}
 
 
 def curves(**values: Any) -> LossCurves:

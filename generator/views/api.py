@@ -13,7 +13,7 @@ from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
 from .cells import cells_of
 from .measured import MeasuredCell, cells_document
 from .picker_data import evidence_by_task, picker_document
-from .picker_runs import measured_document
+from .picker_runs import measured_document, measured_gpus
 
 PUBLISHED: dict[str, type[Record]] = {
     "model": ModelEntry,
@@ -25,7 +25,7 @@ PUBLISHED: dict[str, type[Record]] = {
 }
 """Records whose JSON schema is published beside the data."""
 
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 """Version of the API, apart from the site's; see CHANGELOG.md."""
 
 
@@ -42,6 +42,8 @@ def files(dataset: Dataset) -> Mapping[str, bytes]:
         "cells.json": cells_document(dataset),
         "runs.json": [run.model_dump(mode="json") for run in dataset.runs],
     }
+    for gpu_id in measured_gpus(dataset):
+        documents[f"measured/{gpu_id}.json"] = measured_document(dataset, gpu_id)
     for model in dataset.catalog.models.values():
         documents[f"models/{model.id}.json"] = {
             "entry": model.model_dump(),

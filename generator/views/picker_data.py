@@ -1,6 +1,7 @@
 """What the picker's script reads: one compact file with every model, card and task, and where the answers come from.
 
-``standing`` and ``tables`` of a model follow the order of ``tasks``. ``null`` is unknown, never zero.
+``standing`` and ``tables`` of a model follow the order of ``tasks``. ``measured`` lists the cards that have a file of
+measured runs (picker_runs.py). ``null`` is unknown, never zero.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ..dataset import Dataset
 from ..evidence import Evidence, weigh
 from ..ranking import load_ranking
 from .hub_facts import reading_of
-from .picker_runs import fitted_to, lean_compared
+from .picker_runs import fitted_to, lean_compared, measured_gpus
 
 COMMERCIAL = ("no", "unknown", "conditions", "yes")
 
@@ -72,6 +73,7 @@ def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) 
         "ranking": ranking.model_dump(exclude={"id"}),
         "fitted": fitted_to(dataset),
         "lean_compared": lean_compared(dataset),
+        "measured": measured_gpus(dataset),
         "tasks": [
             {
                 "id": task.id,

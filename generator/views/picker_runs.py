@@ -3,11 +3,14 @@
 ``/api/v1/measured.json`` (version 1) is ``{version, environments, runs}``. ``runs`` maps a Hub id to rows of
 
     [gpu, "recipe/method/on|off", micro_batch, seq_len, rank, targets, allocated, reserved, cap, context, rate, parts,
-     environment]
+     environment, pace]
 
 in bytes and tokens per second; rank is 0 and targets "" without adapters, parts follow the order of ``PARTS``,
-environment is an index into ``environments``, null is not measured. These are the runs that
-``python -m generator estimate`` answers with; docs/assets/js/runs.mjs reads them.
+environment is an index into ``environments``, pace (what set the rate) one into ``PACES``, null is not measured or not
+known. These are the runs that ``python -m generator estimate`` answers with; docs/assets/js/runs.mjs reads them.
+
+``/api/v1/measured/<gpu>.json`` is the same document with the rows of one card: a run stands in only on the card that it
+was measured on. ``measured`` of ``picker.json`` lists the cards that have one.
 """
 
 from __future__ import annotations
@@ -17,20 +20,31 @@ from typing import Any
 from ..coefficients import read_json
 from ..dataset import Dataset
 from ..estimate import PARTS, set_id
-from ..records import Run
+from ..records import Pace, Run
 from .cells import cells_of
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "liger_kernel")
+PACES: tuple[Pace, ...] = ("gpu", "processor")
 
 
-def measured_document(dataset: Dataset) -> dict[str, Any]:
-    """The document of ``/api/v1/measured.json``."""
+def runs_of_catalog(dataset: Dataset) -> dict[tuple[Any, ...], Run]:
+    """``case_key`` → the run that stands in for its estimate, for models of the catalog."""
+    known = {model.hub_id for model in dataset.catalog.models.values()}
+    return {key: run for key, run in cells_of(dataset).estimator.measured.items() if run.hub_id in known}
+
+
+def measured_gpus(dataset: Dataset) -> list[str]:
+    """Ids of the cards that have runs, hence a file of their own."""
+    return sorted({run.gpu for run in runs_of_catalog(dataset).values()})
+
+
+def measured_document(dataset: Dataset, only: str | None = None) -> dict[str, Any]:
+    """The document of ``/api/v1/measured.json``, or with ``only`` that of one card."""
     environments: list[dict[str, str]] = []
     runs: dict[str, list[list[Any]]] = {}
-    known = {model.hub_id for model in dataset.catalog.models.values()}
-    for key, run in cells_of(dataset).estimator.measured.items():
+    for key, run in runs_of_catalog(dataset).items():
         hub_id, recipe, method, micro_batch, seq_len, checkpointing, rank, targets, gpu = key
-        if hub_id not in known:
+        if only not in (None, gpu):
             continue
         environment = environment_of(dataset, run)
         if environment not in environments:
@@ -42,7 +56,7 @@ def measured_document(dataset: Dataset) -> dict[str, Any]:
                 targets if isinstance(targets, str) else " ".join(targets),
                 run.peak_allocated_bytes, run.peak_reserved_bytes, run.min_cap_bytes, run.context_bytes,
                 run.tokens_per_second, [parts.get(name) for name in PARTS] if parts else None,
-                environments.index(environment),
+                environments.index(environment), PACES.index(run.paced_by) if run.paced_by else None,
             ]
         )  # fmt: skip
     return {"version": 1, "environments": environments, "runs": runs}

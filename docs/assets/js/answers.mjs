@@ -11,8 +11,10 @@ const RECIPES = ["stock", "lean"];
 export const BATCH_LIMIT = 64;
 // A card known by its size only: 97.5 % of it usable (cards sold as 12, 24 and 80 GB report 97.9, 98.0 and 98.9 % to torch).
 const BY_SIZE = { usable: 0.975 * GIB, context: 0.6 * GIB };
-// As generator/estimate_answer.py: spread of repeated measurements, and of a card whose rates were never measured.
-const REPEATED = 0.005, REPEATED_RATE = 0.03, UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85, SHARDED_WIDTH = 0.2;
+// As generator/estimate_answer.py: spread of repeated measurements (bytes, rate that the GPU paced, rate that the processor
+// or nobody knows what paced), and of a card whose rates were never measured.
+const REPEATED = 0.005, REPEATED_RATE = 0.03, LAUNCHED_RATE = 0.35;
+const UNMEASURED_CARD = [0.75, 1.3], KEPT_PER_CARD = 0.85, SHARDED_WIDTH = 0.2;
 
 /** Several equal cards, also where the catalog has no such machine: "3x-rtx-3060-12gb", "2x-24gb". */
 export const SEVERAL = /^([2-9]|1[0-6])x-(.+)$/;
@@ -112,7 +114,7 @@ export function price(table, model, knobs, card) {
     ranges.allocated = around(allocated, REPEATED);
     if (run.reserved !== null) ranges.reserved = around((reserved = run.reserved), REPEATED);
     if (run.cap !== null) ranges.cap = around((cap = run.cap), REPEATED);
-    if (run.rate !== null) ranges.rate = around((rate = run.rate), REPEATED_RATE);
+    if (run.rate !== null) ranges.rate = around((rate = run.rate), run.pace === "gpu" ? REPEATED_RATE : LAUNCHED_RATE);
     breakdown = run.breakdown ?? breakdown;
     context = run.context || context;
   }

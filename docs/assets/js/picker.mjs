@@ -15,8 +15,10 @@ const [list, answerLine, count, notes, panels, moreButton] = ["results", "answer
   .map((name) => root.querySelector(`[data-${name}]`));
 const API = new URL("../../api/v1/", import.meta.url);
 const PAGE = 10, FOLD = 4; // rows per page of the list, and rows that a screen shows
-// What the parts of the picker share: data and coefficients never change, card and task follow the state.
+// What the parts of the picker share: data and coefficients never change, measured runs come card by card (loadRuns), card
+// and task follow the state.
 const view = { lang, W, data: null, table: null, state: { ...DEFAULTS }, card: null, task: null, change };
+const loaded = new Set(), waiting = new Set(); // cards whose measured runs are here, or on their way
 let results = [], shown = PAGE, rest;
 
 const ORDER = {
@@ -140,6 +142,7 @@ function change(values, entry = false) {
   for (const [key, value] of Object.entries(values)) view.state[key] = clean(key, value);
   update();
   fill();
+  loadRuns();
   const address = location.pathname + format(view.state);
   setTimeout(() => history[entry ? "pushState" : "replaceState"](null, "", address)); // after the frame: it takes milliseconds
 }
@@ -211,7 +214,32 @@ function listen() {
     shown = PAGE;
     update();
     fill();
+    loadRuns();
   });
+}
+
+/** Cards whose runs the answers on the screen rest on: the chosen one, or with "what do I need" every one that has runs. */
+function cardsInUse() {
+  const { card, data, state } = view;
+  return state.w ? data.measured : data.measured.filter((id) => card.count === 1 && id === card.single);
+}
+
+/** Fetches the runs of the cards in use, each card's once. Estimates stand until they are here, and if they never come. */
+function loadRuns() {
+  const { table } = view;
+  const mark = () => list.setAttribute("aria-busy", String(cardsInUse().some((id) => waiting.has(id))));
+  for (const id of cardsInUse().filter((card) => !loaded.has(card) && !waiting.has(card))) {
+    waiting.add(id);
+    read(`measured/${id}.json`).then((document) => {
+      table.runs = new Map([...table.runs, ...readRuns(document)]);
+      loaded.add(id);
+      if (cardsInUse().includes(id)) update();
+    }, () => {}).finally(() => { // after a failure the reader's next choice asks again
+      waiting.delete(id);
+      mark();
+    });
+  }
+  mark();
 }
 
 async function read(name) {
@@ -221,13 +249,14 @@ async function read(name) {
 }
 
 try {
-  const [data, table, measured] = await Promise.all(["picker.json", "coefficients.json", "measured.json"].map(read));
+  const [data, table] = await Promise.all(["picker.json", "coefficients.json"].map(read));
   view.data = data;
-  view.table = { ...table, runs: readRuns(measured) };
+  view.table = { ...table, runs: new Map() };
   view.state = parse(location.search);
   listen();
   update();
   fill();
+  loadRuns();
   import("./tips.mjs");
 } catch (error) {
   answerLine.textContent = W.loadError;
