@@ -34,7 +34,7 @@ REASONS: tuple[Reason, ...] = ("discovered", "missing", "stale", "contradictory"
 STALE_MONTHS = 6
 HELD_OUT_SHARE = 4
 """One cell in so many is set aside, as in the harness's own campaign."""
-MEMORY_AGREES, SPEED_AGREES = 0.01, 0.15
+MEMORY_AGREES, SPEED_AGREES = 0.01, 0.1
 """Relative difference of two results of one cell above which they contradict each other."""
 WITH_ADAPTERS = ("lora", "qlora", "lora_8bit", "dora")
 
@@ -120,9 +120,13 @@ def is_stale(run: Run, today: date, months: int, recipe: str | None) -> bool:
 
 
 def disagree(runs: Sequence[Run]) -> bool:
-    """Whether results of one cell differ by more than repeated measurements should."""
+    """Whether results of one cell differ by more than repeated measurements should.
+
+    Speeds are asked only where the card set the pace: the others say more about the machine around it.
+    """
     for field, most in (("peak_allocated_bytes", MEMORY_AGREES), ("tokens_per_second", SPEED_AGREES)):
-        values = [value for run in runs if (value := getattr(run, field))]
+        asked = runs if field == "peak_allocated_bytes" else [run for run in runs if run.paced_by == "gpu"]
+        values = [value for run in asked if (value := getattr(run, field))]
         if len(values) > 1 and max(values) > min(values) * (1 + most):
             return True
     return False
