@@ -73,7 +73,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
         pairs = (
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
             ("reserved", answer.reserved, run.peak_reserved_bytes),
-            ("speed", rate, run.tokens_per_second if run.undisturbed else None),
+            ("speed", rate, run.tokens_per_second if run.paced_by else None),
         )  # fmt: skip
         bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
         for name, value, measured in pairs:

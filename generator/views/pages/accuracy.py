@@ -27,7 +27,7 @@ GROUPS: tuple[tuple[str, Text], ...] = (
 PARTS = {
     "gpu": Text(zh="显卡（GPU 一直有活干）", en="the GPU (always busy)"),
     "processor": Text(zh="处理器（GPU 在等它下发运算）", en="the processor (the GPU waits for launches)"),
-    "unknown": Text(zh="没有记录", en="not recorded"),
+    "unknown": Text(zh="没有记录，不计速度", en="not recorded, speed not counted"),
     "on": Text(zh="开", en="on"),
     "off": Text(zh="关", en="off"),
     "traced": Text(zh="追踪真实建模代码", en="the real modeling code, traced"),
