@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from multiprocessing import get_context
 from typing import Any
@@ -83,6 +82,10 @@ def distil(
     }  # fmt: skip
 
 
+def _distil(task: tuple[HubFacts, Mapping[str, Any] | None, Sequence[str], bool]) -> dict[str, Any]:
+    return distil(*task)
+
+
 def run_distil(arguments: argparse.Namespace) -> int:
     from .dataset import require_dataset
 
@@ -116,12 +119,10 @@ def run_distil(arguments: argparse.Namespace) -> int:
     print(f"{len(stale)} architectures to trace, {len(known)} known", file=sys.stderr)
     begin = time.perf_counter()
     cheap_first = sorted(stale, key=lambda key: is_expensive(stale[key]))
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
-        futures = {
-            pool.submit(distil, stale[key], known.get(key), methods, arguments.checkpointed): key for key in cheap_first
-        }
-        for number, future in enumerate(as_completed(futures), 1):
-            data = future.result()
+    tasks = [(stale[key], known.get(key), methods, arguments.checkpointed) for key in cheap_first]
+    # Not ProcessPoolExecutor: with max_tasks_per_child it waits for ever once a process has done its share.
+    with get_context("spawn").Pool(arguments.jobs, maxtasksperchild=50) as pool:
+        for number, data in enumerate(pool.imap_unordered(_distil, tasks), 1):
             write_calibration(data, folder / f"{data['shape']}.json")
             refused = [name for name, values in data["sets"].items() if "refused" in values]
             note = f", refused {len(refused)}: {data['sets'][refused[0]]['refused']}" if refused else ""

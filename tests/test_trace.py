@@ -14,6 +14,7 @@ from generator.trace_allocator import MIB, Allocator, OutOfMemory, replay, small
 from generator.trace_depth import Depth, plan_depths, trace_whole
 from generator.trace_distil import distil_set
 from generator.trace_model import NotTraceable
+from generator.trace_points import loops_over_length
 from generator.trace_repeat import one_step, repeat_middle, two_steps
 from generator.trace_step import trace_step
 
@@ -180,3 +181,52 @@ def test_work_is_counted_in_operations_of_the_model() -> None:
     assert found[0] == pytest.approx(expected, rel=0.02)
     assert found[1] == pytest.approx(7 * 2 * 256 * (1 + 1 + 2.5), rel=1e-6)
     assert 100 * 7 < found[4] < 500 * 7
+
+
+MOE = {
+    "model_type": "qwen3_moe", "hidden_size": 128, "intermediate_size": 256, "moe_intermediate_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "num_experts": 8,
+    "num_experts_per_tok": 2, "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [],
+    "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def test_experts_in_fp32_are_traced_and_their_gradients_counted() -> None:
+    """`stock` full keeps fp32 experts, which the meta device's grouped product refuses."""
+    found = trace(MOE, Case(method="full", micro_batch=1, seq_len=256), search_cap=False)
+    parts = found["parts_bytes"]
+    assert parts["gradients"] == pytest.approx(parts["weights"], rel=0.01)
+    assert found["peak_allocated_bytes"] > parts["weights"] + parts["gradients"] + parts["optimizer"]
+
+
+def test_the_fused_loss_casts_no_accumulator() -> None:
+    """A full step of a tied fp32 head holds the gradient in fp32 twice, or once beside two bf16 copies of the head."""
+    config = {**TINY, "vocab_size": 128_000, "hidden_size": 256}
+    found = trace(config, Case(recipe="lean", method="full", micro_batch=1, seq_len=512), search_cap=False)
+    head = 4 * 128_000 * 256
+    static = found["parts_bytes"]["weights"] + found["parts_bytes"]["optimizer"]
+    workspace = 64 * MIB
+    assert 2 * head <= found["phase_peak_bytes"]["loss"] - static - workspace <= 2.2 * head
+
+
+SCAN = {
+    "model_type": "qwen3_5_text", "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4, "vocab_size": 32000, "tie_word_embeddings": True,
+    "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+}  # fmt: skip
+
+
+def test_loops_over_the_length_are_told_by_several_traces() -> None:
+    """What the turns of a loop allocate is as large at every length, so one trace would call it constant."""
+    shape = describe(SCAN)
+    assert loops_over_length(shape) and not loops_over_length(describe(TINY))
+    entry = SETS["lean/qlora/on"]
+    rows = distil_set(SCAN, shape, entry)["rows"]
+    for batch, seq, rank in ((1, 2048, 16), (2, 2048, 64)):
+        case = Case(recipe="lean", method="qlora", micro_batch=batch, seq_len=seq, lora_rank=rank)
+        tokens = batch * seq
+        point = [1, rank, tokens, rank * tokens, tokens * seq, 0]
+        estimated = max(sum(a * b for a, b in zip(row, point, strict=False)) for row in rows)
+        assert estimated == pytest.approx(trace(SCAN, case, search_cap=False)["peak_allocated_bytes"], rel=0.02)
