@@ -48,6 +48,10 @@ REASONS = {
         zh="测量时进程里还留着前一格的权重，不是估算的错",
         en="the measuring process still held weights of an earlier cell: not the estimate's fault",
     ),
+    "measured_on_its_closest_class": Text(
+        zh="模型自带代码，测的是结构最接近的原生实现，适配器的拆分不同",
+        en="the model brings its own code: measured on the closest native class, whose adapters are split differently",
+    ),
     "model_not_measured": Text(zh="这个模型没有任何实测参与拟合", en="no run of this model was fitted"),
     "activations_without_checkpointing": Text(
         zh="不开检查点：所有层的激活值都要数对", en="no checkpointing: the activations of every layer count"
