@@ -10,7 +10,6 @@ from ...records import Case, GpuEntry, ModelEntry, Text
 from ..cells import Cells, Need, cells_of, judge, usable_bytes
 from ..hub_facts import origins, reading_of
 from ..page import Page
-from ..picker_data import evidence_by_task
 
 WAYS: tuple[tuple[str, str], ...] = (
     ("qlora", "lean"),
@@ -50,7 +49,6 @@ SCORES_SHOWN = 12
 def pages(dataset: Dataset) -> Iterator[Page]:
     """Every model of the catalog."""
     cells = cells_of(dataset)
-    evidence = evidence_by_task(dataset)
     cards = [(size, dataset.catalog.gpus[name]) for size, name in CARDS if name in dataset.catalog.gpus]
     speeds = speed_tables(cells)
     by_family: dict[str, list[ModelEntry]] = {}
@@ -66,7 +64,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         scores = sorted(
             {
                 citation
-                for by_model in evidence.values()
+                for by_model in dataset.evidence.values()
                 if (found := by_model.get(model.hub_id))
                 for citation in found.citations
             },
