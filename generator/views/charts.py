@@ -116,7 +116,8 @@ def build(traces: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]) -> dict
     import plotly.graph_objects as go
     import plotly.io
 
-    plotly.io.templates.default = None  # the page's own style sheet takes its place
+    if plotly.io.templates.default is not None:
+        plotly.io.templates.default = None  # the page's own style sheet takes its place
     figure: dict[str, Any] = go.Figure(data=list(traces), layout=dict(frame)).to_dict()
     return figure
 
