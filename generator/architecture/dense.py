@@ -207,7 +207,7 @@ def dense_shape(config: Config) -> Shape:
     attention, qk_norms = attention_linears(config, family, s)
     windows = _windows(config, s.layers)
     layers: list[Layer] = []
-    kinds: dict[tuple[int | None, bool], Layer] = {}
+    kinds: dict[tuple[int | None, bool], Layer] = {}  # a model has one size of window and one mixture: equal layers
     for index in range(s.layers):
         mixture = _mixture(config, s, index)
         kind_of_layer = (windows[index], mixture is None)
