@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the inputs have problems (printed one per line), 2 wrong u
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import subprocess
@@ -84,7 +83,6 @@ def build_site(root: Path, site: Path, day: str) -> int:
     os.environ["NO_MKDOCS_2_WARNING"] = "1"  # the theme's end-of-life banner is known
     from mkdocs.__main__ import cli
 
-    gc.set_threshold(200_000, 20, 100)  # a build makes little garbage in circles and then ends
     words = ["build", "--strict", "--site-dir", str(site), "--config-file", str(root / "mkdocs.yml")]
     with chdir(root):
         try:

@@ -148,10 +148,14 @@ def unfused_logits(row: Row, architecture: Architecture) -> float:
 
 
 def shape_key(shape: Shape) -> str:
-    """Digest of everything in a shape that decides memory and speed."""
+    """Digest of everything in a shape that decides memory and speed: of its `repr`, in which every layer is written out
+    (each different one is put into words once)."""
     import hashlib
 
-    return hashlib.sha256(repr(replace(shape, tower_parameters=0)).encode()).hexdigest()[:16]
+    outline = repr(replace(shape, tower_parameters=0, layers=()))
+    words = {key: repr(layer) for key, layer in {id(layer): layer for layer in shape.layers}.items()}
+    layers = ", ".join(words[id(layer)] for layer in shape.layers) + ("," if len(shape.layers) == 1 else "")
+    return hashlib.sha256(outline.replace("layers=()", f"layers=({layers})", 1).encode()).hexdigest()[:16]
 
 
 def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any]) -> tuple[CoefficientSet, ...]:

@@ -14,9 +14,11 @@ import pandas as pd
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
 from .curves import LossCurves, read_curves
+from .evidence import Evidence, weigh
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
 from .hub.freshness import is_old, observed_day, origin
 from .hub.snapshot import read_snapshot
+from .ranking import load_ranking
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
 
@@ -91,6 +93,17 @@ class Dataset:
         for run in self.runs:
             grouped.setdefault(run.hub_id, []).append(run)
         return {hub_id: tuple(runs) for hub_id, runs in grouped.items()}
+
+    @cached_property
+    def evidence(self) -> Mapping[str, Mapping[str, Evidence]]:
+        """Task id → Hub id → comparable evidence of the catalog's models."""
+        quality = load_ranking(self.root).quality
+        known = [model.hub_id for model in self.catalog.models.values()]
+        groups = list(self.catalog.benchmarks.values())
+        return {
+            task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge, quality.bridge)
+            for task in self.catalog.scenarios.values()
+        }
 
     @cached_property
     def models(self) -> pd.DataFrame:

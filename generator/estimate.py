@@ -43,6 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import sqrt
 from typing import Any, Literal
 
@@ -135,10 +136,14 @@ class Coefficients:
     def set_index(self, case: Case) -> int:
         """Index of the case's set. Raises NotEstimable for a combination that no recipe has."""
         wanted = set_id(case.recipe, case.method, case.gradient_checkpointing)
-        for index, entry in enumerate(self.sets):
-            if entry.id == wanted:
-                return index
-        raise NotEstimable(f"no recipe has {wanted}")
+        index = self._index_of.get(wanted)
+        if index is None:
+            raise NotEstimable(f"no recipe has {wanted}")
+        return index
+
+    @cached_property
+    def _index_of(self) -> Mapping[str, int]:
+        return {entry.id: index for index, entry in enumerate(self.sets)}
 
 
 @dataclass(frozen=True)

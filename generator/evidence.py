@@ -102,25 +102,26 @@ def weigh(
     if not models or not own:
         return {}
     row_of = {name: i for i, name in enumerate(models)}
-    kept = [(key, scores) for key, scores in columns.items() if next(iter(scores)) in row_of]
-    width = len(models) + len(kept)
-    normal, target = np.zeros((width, width)), np.zeros(width)
+    normal, target = np.diag(np.full(len(models), ridge)), np.zeros(len(models))
     citations: dict[str, list[Citation]] = defaultdict(list)
-    for number, (key, scores) in enumerate(kept, start=len(models)):
+    for key, scores in columns.items():
+        if next(iter(scores)) not in row_of:
+            continue
         full = 10.0 if max(scores.values()) <= 10 else 100.0
-        descending = sorted(scores.values(), reverse=True)
         weight = 1.0 if key in own else bridge
-        for name, score in scores.items():
-            i, y = row_of[name], log_odds(score, full)
-            for a in (i, number):
-                target[a] += weight * y
-                for b in (i, number):
-                    normal[a, b] += weight
-            if key not in own:
-                continue
-            place = descending.index(score) + 1
-            citations[name].append(Citation(key[0], key[1], " ".join(key[2:4]).strip(), score, place, len(scores)))
-    normal[np.diag_indices(width)] += ridge
+        rows = [row_of[name] for name in scores]
+        y = np.array([log_odds(score, full) for score in scores.values()])
+        # The column's offset stands in this column's equations alone and is eliminated from them at once: what is left
+        # to solve has a row per model, not one per model and column.
+        share = weight / (weight * len(rows) + ridge)
+        normal[rows, rows] += weight
+        normal[np.ix_(rows, rows)] -= weight * share
+        target[rows] += weight * (y - share * y.sum())
+        if key in own:
+            descending = sorted(scores.values(), reverse=True)
+            for name, score in scores.items():
+                place = descending.index(score) + 1
+                citations[name].append(Citation(key[0], key[1], " ".join(key[2:4]).strip(), score, place, len(scores)))
     strength = np.linalg.solve(normal, target)
     found = {name: float(strength[row_of[name]]) for name in known if name in citations}
     ordered = np.sort(np.array(list(found.values())))

@@ -1,5 +1,6 @@
 """Distilled traces: what a file holds, when it is written anew, what is done with a model that cannot be traced."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_what_cannot_be_traced_is_refused_with_its_reason() -> None:
     config = {**TINY, "model_type": "internlm3"}
     found = distil(HubFacts(hub_id="test/remote", config=config), None, ("lora",))
     assert all("no native class" in values["refused"] for values in found["sets"].values())
+
+
+@pytest.mark.parametrize("layers", [1, 6])
+def test_the_name_of_a_file_is_the_digest_of_the_whole_shape(layers: int) -> None:
+    shape = describe({**TINY, "num_hidden_layers": layers, "use_sliding_window": True, "sliding_window": 64})
+    mixed = replace(shape, layers=(*shape.layers, replace(shape.layers[0], window=None)))
+    for each in (shape, mixed):
+        assert shape_key(each) == hashlib.sha256(repr(each).encode()).hexdigest()[:16]
+    assert shape_key(mixed) != shape_key(shape)
 
 
 def test_models_of_one_shape_share_a_file_named_by_the_most_downloaded() -> None:

@@ -25,7 +25,7 @@ from generator.render import FILTERS
 from generator.views import api
 from generator.views.page import PageRenderer
 from generator.views.pages import collect_pages, conclusions, data, discovered, model_list, models
-from generator.views.picker_data import evidence_by_task, picker_document
+from generator.views.picker_data import picker_document
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = [
@@ -123,7 +123,7 @@ def show(licence: Any, tags: Any, architecture: Any, new_id: str, language: Lang
         elements[page.path].feed(markdown.markdown(body, extensions=EXTENSIONS))
         front[page.path] = yaml.safe_load(head)
     api.encode(facts.model_dump())
-    return Shown(elements, front, json.loads(api.encode(picker_document(dataset, evidence_by_task(dataset)))))
+    return Shown(elements, front, json.loads(api.encode(picker_document(dataset))))
 
 
 @settings(max_examples=10, deadline=None)

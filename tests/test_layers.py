@@ -16,7 +16,9 @@ RANK = {
     "hub": 1,
     "runs": 1,
     "architecture": 1,
+    "evidence": 1,
     "curves": 2,
+    "ranking": 2,
     "dataset": 3,
 }
 TORCH_ALLOWED = ("trace",)

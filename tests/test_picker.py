@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from generator.curves import LossCurves
@@ -19,7 +20,7 @@ from generator.dataset import Dataset
 from generator.estimate import NotEstimable
 from generator.estimate_answer import LAUNCHED_RATE, REPEATED_RATE
 from generator.estimate_command import CaseReader, build_estimator
-from generator.evidence import weigh
+from generator.evidence import log_odds, weigh
 from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore
 from generator.views import api
@@ -76,6 +77,26 @@ def test_other_benchmarks_join_tables_but_are_no_evidence() -> None:
     assert set(found) == {"o/a", "o/c", "o/x"}  # q has no score on the task's own benchmark
     assert found["o/x"].standing > found["o/c"].standing > found["o/a"].standing
     assert {citation.benchmark for one in found.values() for citation in one.citations} == {"B"}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_standings_are_those_of_the_least_squares_with_every_offset_among_the_unknowns(seed: int) -> None:
+    source, names, bridge, ridge = random.Random(seed), [f"o/{n:02}" for n in range(40)], 0.3, 0.05
+    tables = [
+        group(f"t{n}", {name: source.uniform(5, 95) for name in source.sample(names, 12)}, "B" if n % 2 else "General")
+        for n in range(16)
+    ]
+    normal, target = np.diag(np.full(len(names) + len(tables), ridge)), np.zeros(len(names) + len(tables))
+    for column, table in enumerate(tables, start=len(names)):
+        for score in table.scores:
+            at = [names.index(score.model), column]
+            weight = 1.0 if score.benchmark == "B" else bridge
+            normal[np.ix_(at, at)] += weight
+            target[at] += weight * log_odds(score.score, 100.0)
+    strength = dict(zip(names, np.linalg.solve(normal, target), strict=False))
+    found = weigh(tables, ["B"], names, 3, ridge, bridge)
+    assert len(found) > 30
+    assert sorted(found, key=lambda name: found[name].standing) == sorted(found, key=strength.__getitem__)
 
 
 def test_a_column_with_few_models_does_not_count() -> None:

@@ -207,8 +207,13 @@ def dense_shape(config: Config) -> Shape:
     attention, qk_norms = attention_linears(config, family, s)
     windows = _windows(config, s.layers)
     layers: list[Layer] = []
+    kinds: dict[tuple[int | None, bool], Layer] = {}  # a model has one size of window and one mixture: equal layers
     for index in range(s.layers):
         mixture = _mixture(config, s, index)
+        kind_of_layer = (windows[index], mixture is None)
+        if kind_of_layer in kinds:
+            layers.append(kinds[kind_of_layer])
+            continue
         linears, other = list(attention), family.norms * norm + qk_norms
         experts = active = top = 0
         if mixture is None:
@@ -217,12 +222,11 @@ def dense_shape(config: Config) -> Shape:
             shared, extra, experts, active, top = mixture
             linears += shared
             other += extra
-        layers.append(
-            Layer(
-                "attention", tuple(linears), other, experts, active, s.heads, s.kv_heads, s.head_dim, windows[index],
-                family.layernorm, int(config.get("moe_intermediate_size") or s.inner) if experts else 0, top,
-            )
+        kinds[kind_of_layer] = Layer(
+            "attention", tuple(linears), other, experts, active, s.heads, s.kv_heads, s.head_dim, windows[index],
+            family.layernorm, int(config.get("moe_intermediate_size") or s.inner) if experts else 0, top,
         )  # fmt: skip
+        layers.append(kinds[kind_of_layer])
     tied = flag(config, "tie_word_embeddings", family.tied)
     embedding = s.vocab * s.hidden
     extra = 0 if kind == "olmo" else norm

@@ -12,7 +12,7 @@ from ..evidence import Evidence
 from ..records import GpuEntry, HubFacts, MethodEntry, ModelEntry, Record, Run
 from .cells import cells_of
 from .measured import MeasuredCell, cells_document
-from .picker_data import evidence_by_task, picker_document
+from .picker_data import picker_document
 from .picker_runs import measured_document, measured_gpus
 
 PUBLISHED: dict[str, type[Record]] = {
@@ -31,12 +31,12 @@ VERSION = "1.3.0"
 
 def files(dataset: Dataset) -> Mapping[str, bytes]:
     """Every file of the API: path → JSON bytes."""
-    evidence = evidence_by_task(dataset)
+    evidence = dataset.evidence
     documents: dict[str, Any] = {
         "models.json": [record(row) for row in dataset.models.to_dict("records")],
         "gpus.json": [gpu.model_dump() for gpu in dataset.catalog.gpus.values()],
         "methods.json": [method.model_dump() for method in dataset.catalog.methods.values()],
-        "picker.json": picker_document(dataset, evidence),
+        "picker.json": picker_document(dataset),
         "coefficients.json": publish_coefficients(cells_of(dataset).estimator),
         "measured.json": measured_document(dataset),
         "cells.json": cells_document(dataset),

@@ -114,9 +114,11 @@ def layout(x: dict[str, Any], y: dict[str, Any], unit: str = "", **more: Any) ->
 def build(traces: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]) -> dict[str, Any]:
     """The figure as plain data, checked by Plotly's own validators. Raises ValueError for what it does not know."""
     import plotly.graph_objects as go
+    import plotly.io
 
+    if plotly.io.templates.default is not None:
+        plotly.io.templates.default = None  # the page's own style sheet takes its place
     figure: dict[str, Any] = go.Figure(data=list(traces), layout=dict(frame)).to_dict()
-    figure["layout"].pop("template", None)
     return figure
 
 

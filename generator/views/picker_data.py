@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..dataset import Dataset
-from ..evidence import Evidence, weigh
 from ..ranking import load_ranking
 from .hub_facts import reading_of
 from .picker_runs import fitted_to, lean_compared, measured_gpus
@@ -17,21 +16,10 @@ from .picker_runs import fitted_to, lean_compared, measured_gpus
 COMMERCIAL = ("no", "unknown", "conditions", "yes")
 
 
-def evidence_by_task(dataset: Dataset) -> dict[str, dict[str, Evidence]]:
-    """Task id → Hub id → comparable evidence of the catalog's models."""
-    quality = load_ranking(dataset.root).quality
-    known = [model.hub_id for model in dataset.catalog.models.values()]
-    groups = list(dataset.catalog.benchmarks.values())
-    return {
-        task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge, quality.bridge)
-        for task in dataset.catalog.scenarios.values()
-    }
-
-
-def picker_document(dataset: Dataset, evidence: dict[str, dict[str, Evidence]]) -> dict[str, Any]:
+def picker_document(dataset: Dataset) -> dict[str, Any]:
     """The document of ``/api/v1/picker.json``."""
     ranking = load_ranking(dataset.root)
-    catalog = dataset.catalog
+    catalog, evidence = dataset.catalog, dataset.evidence
     tasks = sorted(catalog.scenarios.values(), key=lambda task: task.order)
     models = []
     for model in catalog.models.values():

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...dataset import Dataset
-from ...records import Case, GpuEntry, ModelEntry, Text
+from ...records import Case, ModelEntry, Text
 from ..cells import Cells, Need, cells_of, judge, usable_bytes
 from ..hub_facts import origins, reading_of
 from ..page import Page
-from ..picker_data import evidence_by_task
 
 WAYS: tuple[tuple[str, str], ...] = (
     ("qlora", "lean"),
@@ -50,15 +49,15 @@ SCORES_SHOWN = 12
 def pages(dataset: Dataset) -> Iterator[Page]:
     """Every model of the catalog."""
     cells = cells_of(dataset)
-    evidence = evidence_by_task(dataset)
     cards = [(size, dataset.catalog.gpus[name]) for size, name in CARDS if name in dataset.catalog.gpus]
+    usable = [usable_bytes(card) for _, card in cards]
     speeds = speed_tables(cells)
     by_family: dict[str, list[ModelEntry]] = {}
     for model in dataset.catalog.models.values():
         by_family.setdefault(model.family, []).append(model)
     for model in dataset.catalog.models.values():
         facts = dataset.facts(model)
-        matrix = memory_matrix(cells, model, cards)
+        matrix = memory_matrix(cells, model, usable)
         siblings = sorted(
             (m for m in by_family[model.family] if m.id != model.id), key=lambda m: dataset.parameters.get(m.id, 0)
         )
@@ -66,7 +65,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         scores = sorted(
             {
                 citation
-                for by_model in evidence.values()
+                for by_model in dataset.evidence.values()
                 if (found := by_model.get(model.hub_id))
                 for citation in found.citations
             },
@@ -110,11 +109,11 @@ def pages(dataset: Dataset) -> Iterator[Page]:
 
 
 def memory_matrix(
-    cells: Cells, model: ModelEntry, cards: list[tuple[int, GpuEntry]]
+    cells: Cells, model: ModelEntry, usable: list[float | None]
 ) -> list[tuple[str, str, Need, list[Any]]]:
-    """Rows (method, recipe, need, verdict per card) at 1 × 2,048 tokens; set-ups without an answer are left out."""
+    """Rows (method, recipe, need, verdict per `usable` size) at 1 × 2,048 tokens; set-ups without an answer are left out."""
     return [
-        (method, recipe, need, [judge(need, usable_bytes(card)) for _, card in cards])
+        (method, recipe, need, [judge(need, size) for size in usable])
         for method, recipe in WAYS
         if (need := cells.need(model, method, recipe)) is not None
     ]
