@@ -181,7 +181,9 @@ class Estimator:
             cap = exactly(run.min_cap_bytes, cap)
             repeated = REPEATED_RATE if run.paced_by == "gpu" else LAUNCHED_RATE
             rate = exactly(run.tokens_per_second, rate, repeated) if rate or run.tokens_per_second else None
-            if run.tokens_per_second and run.paced_by == "processor":
+            if not run.tokens_per_second:
+                note += "; speed not measured, estimated"
+            elif run.paced_by == "processor":
                 note += f"; {PROCESSOR_PACED}"
             if run.breakdown_bytes:
                 breakdown = {name: float(value) for name, value in run.breakdown_bytes.items()}

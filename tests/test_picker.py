@@ -260,7 +260,7 @@ def test_the_picker_gives_the_numbers_of_the_command_line(dataset: Dataset, tmp_
     assert {wanted["fits"] for wanted in expected if wanted} == {"yes", "tight", "no"}
     assert sum(catalog.gpus[case["gpu"]].gpu_count > 1 for case in cases) >= 20
     widths = Counter(rate_width(wanted["figures"]) for wanted in expected if wanted and wanted["basis"] == "measured")
-    assert set(widths) == {REPEATED_RATE, LAUNCHED_RATE} and min(widths.values()) >= 5, widths
+    assert min(widths[REPEATED_RATE], widths[LAUNCHED_RATE]) >= 5, widths
 
 
 def test_every_measured_run_of_the_catalog_reaches_the_picker(dataset: Dataset) -> None:

@@ -29,8 +29,8 @@ export function basisNote(view, answer) {
   const { W, data, card } = view;
   if (answer.run) {
     const { gpu, versions, date } = answer.run.environment;
-    const launched = answer.run.rate && answer.run.pace === "processor";
-    return say(W.basisRun, gpu, versions, date) + (answer.run.cap === null ? W.basisNoCap : "") + (launched ? W.basisLaunched : "");
+    const pace = answer.run.rate === null ? W.basisNoRate : answer.run.pace === "processor" ? W.basisLaunched : "";
+    return say(W.basisRun, gpu, versions, date) + (answer.run.cap === null ? W.basisNoCap : "") + pace;
   }
   const fitted = data.fitted;
   const days = fitted && (fitted.from === fitted.to ? fitted.to : `${fitted.from} – ${fitted.to}`);
