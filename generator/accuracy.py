@@ -68,7 +68,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             "family": run.hub_id.split("/")[-1].split("-")[0],
             "basis": "closed" if cell.basis == 2 else "traced", "date": run.date.isoformat(),
             "clean": holds_its_own_weights(table, run), "pace": run.paced_by or "unknown",
-            "stands_for": run.stands_for,
+            "stand_in": bool(run.stands_for and "remote code" in run.stands_for),
             "estimated_pace": answer.pace,
         }  # fmt: skip
         pairs = (
@@ -146,7 +146,7 @@ def explain(record: Mapping[str, Any], measured: set[str]) -> str:
     """What is unusual about a cell that is off: a likely reason, not a proven one. An id that pages turn into words."""
     if not record["clean"]:
         return "measured_in_an_unclean_process"
-    if record["stands_for"]:
+    if record["stand_in"]:
         return "measured_on_its_closest_class"
     if record["model"] not in measured:
         return "model_not_measured"

@@ -50,14 +50,14 @@ def test_the_summary_counts_what_lies_inside() -> None:
 
 
 def test_every_reason_has_words() -> None:
-    base = {"model": "a", "checkpointing": True, "micro_batch": 1, "seq_len": 512, "clean": True, "stands_for": None}
+    base = {"model": "a", "checkpointing": True, "micro_batch": 1, "seq_len": 512, "clean": True, "stand_in": False}
     cases = [
         (base, set()),
         (base, {"a"}),
         ({**base, "checkpointing": False}, {"a"}),
         ({**base, "seq_len": 9999}, {"a"}),
         ({**base, "clean": False}, {"a"}),
-        ({**base, "stands_for": "remote code"}, {"a"}),
+        ({**base, "stand_in": True}, {"a"}),
     ]
     assert {explain(record, measured) for record, measured in cases} == set(REASONS)
 
