@@ -4,9 +4,9 @@ Needs ``pip install fitcheck-llm`` beside the guide; without it that calculator 
 two are rules that their makers publish, written down here from the pages cited: they see only the size of the
 model. fitcheck-llm counts the CUDA context and is held against what the driver charged the process; for full
 fine-tuning in fp32 with bf16 autocast, which it does not know, it is asked in both precisions and its better answer
-counts. The others are held against the allocated peak, the lowest of the memory tiers, which favours those that say
-too little. Only held-out cells count, for the guide as for the others. No test and no page needs any of them
-installed.
+counts; `lean` runs are left out, as it knows no fused loss. The others are held against the allocated peak, the
+lowest of the memory tiers, which favours those that say too little. Only held-out cells count, for the guide as for the
+others. No test and no page needs any of them installed.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def _ask_fitcheck(config: dict[str, Any], run: Run, precision: str) -> float:
 
     if run.case.method in ("prompt_tuning", "dora"):
         raise Refused("not offered")
+    if run.case.recipe == "lean":  # it would count logits that are never made: several times too much
+        raise Refused("knows no fused loss")
     try:
         config_parser._reject_unsupported(config, run.hub_id)
         fields = config_parser._parse_fields(config)
@@ -143,8 +145,8 @@ def main() -> int:
         print("fitcheck-llm is not installed: left out", file=sys.stderr)
     else:
         note = {
-            "zh": "直接调用其估算函数，含其开销项，与整个进程的占用相比",
-            "en": "its own estimator called; its total, overhead included, against what the process took",
+            "zh": "直接调用其估算函数，含其开销项，与整个进程的占用相比；只比常规配方，它不认识融合损失",
+            "en": "its own estimator called; its total, overhead included, against what the process took; stock recipe only, as it knows no fused loss",
         }
         peers.append(
             {
