@@ -146,7 +146,8 @@ def main() -> int:
     else:
         note = {
             "zh": "直接调用其估算函数，含其开销项，与整个进程的占用相比；只比常规配方，它不认识融合损失",
-            "en": "its own estimator called; its total, overhead included, against what the process took; stock recipe only, as it knows no fused loss",
+            "en": "its own estimator called; its total, overhead included, against what the process took; stock recipe "
+            "only, as it knows no fused loss",
         }
         peers.append(
             {
