@@ -237,6 +237,8 @@ def print_answer(title: str, answer: Estimate, gpu: GpuEntry | None, console: Co
         rate = answer.tokens_per_second
         mfu = f", MFU {answer.mfu:.0%}" if answer.mfu else ""
         console.print(f"{rate.value:,.0f} tokens/s ({rate.low:,.0f} – {rate.high:,.0f}){mfu}")
+        if answer.limited_by == "processor" and answer.basis != "measured":
+            console.print("the GPU would wait for the processor to launch kernels: a larger step uses it better")
     console.print(f"basis: {answer.basis} ({answer.basis_note})")
 
 

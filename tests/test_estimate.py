@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from generator.architecture import UnknownArchitecture, count_parameters, describe
+from generator.cli import main
 from generator.coefficients import shape_key
 from generator.estimate import NotEstimable, evaluate, from_json, to_json
 from generator.estimate_answer import LAUNCHED_RATE, PROCESSOR_PACED, REPEATED_RATE, Estimator
@@ -315,3 +316,21 @@ def test_the_browser_answers_the_same_to_the_last_bit() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_step_that_waits_for_the_processor_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A short step of a small model has its own band; a long one of a large model is the card's."""
+    small = ["estimate", "--model", "Qwen/Qwen3-0.6B", "--method", "lora", "--gpu", "h100-sxm-80gb"]
+    large = ["estimate", "--model", "Qwen/Qwen3-14B", "--method", "lora", "--gpu", "h100-sxm-80gb"]
+    widths = {}
+    for arguments, pace in (
+        ([*small, "--seq-len", "300", "--micro-batch", "1"], "processor"),
+        ([*large, "--seq-len", "3000", "--micro-batch", "4"], "gpu"),
+    ):
+        assert main([*arguments, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["limited_by"] == pace and found["basis"] == "estimated"
+        widths[pace] = found["tokens_per_second_high"] / found["tokens_per_second_low"]
+        assert main(arguments) == 0
+        assert ("wait for the processor" in capsys.readouterr().out) == (pace == "processor")
+    assert widths["processor"] > 1.5 * widths["gpu"]
