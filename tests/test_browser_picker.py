@@ -185,8 +185,12 @@ def test_four_models_side_by_side(tab: Any, site_url: str, language: str) -> Non
     tab.wait_for_function("document.querySelectorAll('[data-compared] thead th').length === 5")
     tab.check(f'.fa-result[data-id="{names[4]}"] .fa-compare input')
     tab.wait_for_url("**x=*")
-    links = tab.locator("[data-compared] thead a")
-    assert [link.get_attribute("href") for link in links.all()] == [f"models/{name}/" for name in names[1:]]
+    wanted = [f"models/{name}/" for name in names[1:]]
+    tab.wait_for_function(  # the address changes before the table is drawn
+        "wanted => String([...document.querySelectorAll('[data-compared] thead a')].map(a => a.getAttribute('href')))"
+        " === String(wanted)",
+        arg=wanted,
+    )
     assert tab.locator("[data-compared] tbody tr").count() >= 9
 
 
