@@ -100,7 +100,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "near": {name: within(found["records"], name, 0.1) for name in ("allocated", "speed")},
             "GIB": GIB,
             "held_out": len(found["records"]),
-            "fitted": sum(not run.holdout for run in ok),
+            "fitted": read_json(dataset.root / "catalog" / "calibration.json").get("runs", {}).get("fitted", 0),
             "peers": read_json(dataset.root / "benchmarks" / "peers.json"),
             "gpus": catalog.gpus,
             "measured_models": len({run.hub_id for run in ok}),
