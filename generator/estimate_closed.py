@@ -71,31 +71,18 @@ LAYER_TARGET_BYTES = {("stock", False): 6.0, ("lean", False): 8.0, ("stock", Tru
 backward pass of a checkpointed layer saves; traced, adapters on q and v against adapters on all linear layers."""
 
 
+QUANTITIES = ("allocated", "cap", "reserved", "speed", "launch")
+BANDS = {
+    "estimated": ((0.93, 1.07), (0.92, 1.08), (0.9, 1.12), (0.7, 1.4), (0.5, 2.0)),
+    "interpolated": ((0.97, 1.03), (0.96, 1.05), (0.93, 1.08), (0.85, 1.2), (0.6, 1.7)),
+    "closed": ((0.85, 1.15), (0.84, 1.16), (0.8, 1.2), (0.6, 1.7), (0.4, 2.5)),
+}
+"""Basis → interval of each quantity until a fit has measured it, as factors of the estimate."""
+
+
 def make_sets() -> tuple[CoefficientSet, ...]:
     """Every recipe × method × checkpointing, before calibration."""
-    bands = {
-        "estimated": {
-            "allocated": (0.93, 1.07),
-            "cap": (0.92, 1.08),
-            "reserved": (0.9, 1.12),
-            "speed": (0.7, 1.4),
-            "launch": (0.5, 2.0),
-        },
-        "interpolated": {
-            "allocated": (0.97, 1.03),
-            "cap": (0.96, 1.05),
-            "reserved": (0.93, 1.08),
-            "speed": (0.85, 1.2),
-            "launch": (0.6, 1.7),
-        },
-        "closed": {
-            "allocated": (0.85, 1.15),
-            "cap": (0.84, 1.16),
-            "reserved": (0.8, 1.2),
-            "speed": (0.6, 1.7),
-            "launch": (0.4, 2.5),
-        },
-    }
+    bands = {basis: dict(zip(QUANTITIES, widths, strict=True)) for basis, widths in BANDS.items()}
     sets = []
     for recipe in ("stock", "lean"):
         for method, kind in WEIGHTS.items():
