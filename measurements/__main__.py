@@ -54,12 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     curves.add_argument("--cpu", action="store_true")
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
-    old = commands.add_parser("supersede", help="list results whose cell was measured again on a later date")
+    old = commands.add_parser("supersede", help="list results that a later one of the same cell makes redundant")
     old.add_argument("--results", type=Path, default=RESULTS)
     old.add_argument("--delete", action="store_true", help="delete them")
     plan = commands.add_parser("plan", help="write the campaign's plan")
     plan.add_argument("--gpu", choices=("h100", "h200"), default="h100")
     plan.add_argument("--short", action="store_true", help="breadth first, for one short run")
+    plan.add_argument("--loaded", action="store_true", help="steps that keep the GPU busy, for their speed")
     plan.add_argument("--sharded", type=int, metavar="GPUS", help="cells of so many GPUs of one host")
     plan.add_argument("--lacking", metavar="GPU_ID", help="leave out what has a result on this kind of GPU")
     plan.add_argument(
@@ -103,6 +104,8 @@ def _planned(options: argparse.Namespace) -> list[Cell]:
     """The cells that ``plan`` writes."""
     if options.sharded:
         cells = campaign.make_sharded(options.sharded)
+    elif options.loaded:
+        cells = campaign.make_loaded()
     else:
         cells = campaign.make_short() if options.short else campaign.make_plan(options.gpu)
     if options.lacking is None:

@@ -20,7 +20,8 @@ QV = ("q_proj", "v_proj")
 ROUNDS = 2
 
 
-def _knobs(method: str, batch: int, seq: int, **more: Any) -> dict[str, Any]:
+def choose_knobs(method: str, batch: int, seq: int, **more: Any) -> dict[str, Any]:
+    """Knobs of a cell; without LoRA no rank and no targets."""
     plain = {} if method in WITH_LORA else {"lora_rank": None, "lora_targets": None}
     return {"method": method, "micro_batch": batch, "seq_len": seq} | plain | more
 
@@ -28,38 +29,55 @@ def _knobs(method: str, batch: int, seq: int, **more: Any) -> dict[str, Any]:
 CAP = {"min_cap": True}
 OFF = {"gradient_checkpointing": False}
 SMALL: tuple[Bundle, ...] = (
-    ("stock", (_knobs("lora", 1, 1024, **CAP), _knobs("lora", 4, 2048))),
-    ("lean", (_knobs("full", 2, 1024, **CAP), _knobs("full", 8, 1024))),
-    ("stock", (_knobs("qlora", 1, 1024, **CAP), _knobs("qlora", 2, 1024, **OFF))),
-    ("lean", (_knobs("lora", 8, 1024), _knobs("lora", 1, 8192), _knobs("lora", 2, 1024, **OFF))),
-    ("stock", (_knobs("full", 1, 1024, **CAP), _knobs("full", 4, 2048))),
-    ("lean", (_knobs("qlora", 1, 4096), _knobs("qlora", 16, 1024), _knobs("qlora", 1, 512, lora_rank=256))),
-    ("stock", (_knobs("full_bf16_adam8bit", 4, 1024), _knobs("prompt_tuning", 2, 1024))),
-    ("lean", (_knobs("full_bf16_adam8bit", 4, 2048), _knobs("lora", 1, 16384))),
+    ("stock", (choose_knobs("lora", 1, 1024, **CAP), choose_knobs("lora", 4, 2048))),
+    ("lean", (choose_knobs("full", 2, 1024, **CAP), choose_knobs("full", 8, 1024))),
+    ("stock", (choose_knobs("qlora", 1, 1024, **CAP), choose_knobs("qlora", 2, 1024, **OFF))),
+    ("lean", (choose_knobs("lora", 8, 1024), choose_knobs("lora", 1, 8192), choose_knobs("lora", 2, 1024, **OFF))),
+    ("stock", (choose_knobs("full", 1, 1024, **CAP), choose_knobs("full", 4, 2048))),
+    (
+        "lean",
+        (choose_knobs("qlora", 1, 4096), choose_knobs("qlora", 16, 1024), choose_knobs("qlora", 1, 512, lora_rank=256)),
+    ),
+    ("stock", (choose_knobs("full_bf16_adam8bit", 4, 1024), choose_knobs("prompt_tuning", 2, 1024))),
+    ("lean", (choose_knobs("full_bf16_adam8bit", 4, 2048), choose_knobs("lora", 1, 16384))),
     (
         "stock",
-        (_knobs("lora", 32, 512), _knobs("lora", 2, 2048, lora_rank=8, lora_targets=QV), _knobs("dora", 1, 1024)),
+        (
+            choose_knobs("lora", 32, 512),
+            choose_knobs("lora", 2, 2048, lora_rank=8, lora_targets=QV),
+            choose_knobs("dora", 1, 1024),
+        ),
     ),
 )
 MIDDLE: tuple[Bundle, ...] = (
-    ("stock", (_knobs("qlora", 1, 1024, **CAP), _knobs("qlora", 1, 4096))),
-    ("lean", (_knobs("lora", 1, 1024, **CAP), _knobs("lora", 2, 4096))),
-    ("stock", (_knobs("lora", 1, 2048), _knobs("lora", 1, 1024, **OFF))),
-    ("lean", (_knobs("qlora", 1, 2048, **CAP), _knobs("qlora", 1, 8192), _knobs("qlora", 2, 1024, **OFF))),
-    ("stock", (_knobs("full_bf16_adam8bit", 1, 1024, **CAP), _knobs("prompt_tuning", 2, 1024))),
-    ("lean", (_knobs("full_bf16_adam8bit", 2, 2048), _knobs("lora", 2, 512, lora_rank=128))),
-    ("stock", (_knobs("lora", 4, 1024, lora_rank=8, lora_targets=QV), _knobs("lora", 1, 512, lora_rank=256))),
-)
-LARGE: tuple[Bundle, ...] = (
-    ("stock", (_knobs("qlora", 1, 1024, **CAP), _knobs("qlora", 1, 4096))),
-    ("lean", (_knobs("lora", 1, 1024, **CAP), _knobs("lora", 1, 4096))),
-    ("lean", (_knobs("qlora", 1, 1024, **CAP), _knobs("qlora", 4, 2048))),
-    ("stock", (_knobs("lora", 1, 1024), _knobs("lora", 2, 512, lora_rank=64))),
+    ("stock", (choose_knobs("qlora", 1, 1024, **CAP), choose_knobs("qlora", 1, 4096))),
+    ("lean", (choose_knobs("lora", 1, 1024, **CAP), choose_knobs("lora", 2, 4096))),
+    ("stock", (choose_knobs("lora", 1, 2048), choose_knobs("lora", 1, 1024, **OFF))),
     (
         "lean",
-        (_knobs("qlora", 1, 4096), _knobs("qlora", 1, 512, lora_rank=128), _knobs("qlora", 1, 1024, **OFF)),
+        (choose_knobs("qlora", 1, 2048, **CAP), choose_knobs("qlora", 1, 8192), choose_knobs("qlora", 2, 1024, **OFF)),
     ),
-    ("stock", (_knobs("prompt_tuning", 2, 1024), _knobs("lora", 1, 2048, lora_rank=8, lora_targets=QV))),
+    ("stock", (choose_knobs("full_bf16_adam8bit", 1, 1024, **CAP), choose_knobs("prompt_tuning", 2, 1024))),
+    ("lean", (choose_knobs("full_bf16_adam8bit", 2, 2048), choose_knobs("lora", 2, 512, lora_rank=128))),
+    (
+        "stock",
+        (choose_knobs("lora", 4, 1024, lora_rank=8, lora_targets=QV), choose_knobs("lora", 1, 512, lora_rank=256)),
+    ),
+)
+LARGE: tuple[Bundle, ...] = (
+    ("stock", (choose_knobs("qlora", 1, 1024, **CAP), choose_knobs("qlora", 1, 4096))),
+    ("lean", (choose_knobs("lora", 1, 1024, **CAP), choose_knobs("lora", 1, 4096))),
+    ("lean", (choose_knobs("qlora", 1, 1024, **CAP), choose_knobs("qlora", 4, 2048))),
+    ("stock", (choose_knobs("lora", 1, 1024), choose_knobs("lora", 2, 512, lora_rank=64))),
+    (
+        "lean",
+        (
+            choose_knobs("qlora", 1, 4096),
+            choose_knobs("qlora", 1, 512, lora_rank=128),
+            choose_knobs("qlora", 1, 1024, **OFF),
+        ),
+    ),
+    ("stock", (choose_knobs("prompt_tuning", 2, 1024), choose_knobs("lora", 1, 2048, lora_rank=8, lora_targets=QV))),
 )
 # (model, size class, whether Liger has kernels for it)
 MODELS: tuple[tuple[str, tuple[Bundle, ...], bool], ...] = (
@@ -114,61 +132,65 @@ MODELS: tuple[tuple[str, tuple[Bundle, ...], bool], ...] = (
     ("Qwen/Qwen2.5-14B", LARGE, True),
 )
 DEEP = (  # measured at two cut depths
-    ("Qwen/Qwen2.5-32B", (4, 8), "stock", _knobs("qlora", 1, 1024)),
-    ("Qwen/Qwen3-30B-A3B", (4, 8), "stock", _knobs("lora", 1, 1024)),
-    ("meta-llama/Llama-3.1-70B", (4, 8), "lean", _knobs("qlora", 1, 1024)),
-    ("openai/gpt-oss-20b", (2, 4), "stock", _knobs("lora", 1, 1024)),
-    ("mistralai/Mixtral-8x7B-v0.1", (2, 4), "lean", _knobs("lora", 1, 1024)),
-    ("Qwen/Qwen3-32B", (4, 8), "lean", _knobs("qlora", 1, 2048)),
-    ("01-ai/Yi-1.5-34B", (4, 8), "lean", _knobs("lora", 1, 1024)),
-    ("Qwen/Qwen2.5-72B", (4, 8), "stock", _knobs("qlora", 1, 1024)),
+    ("Qwen/Qwen2.5-32B", (4, 8), "stock", choose_knobs("qlora", 1, 1024)),
+    ("Qwen/Qwen3-30B-A3B", (4, 8), "stock", choose_knobs("lora", 1, 1024)),
+    ("meta-llama/Llama-3.1-70B", (4, 8), "lean", choose_knobs("qlora", 1, 1024)),
+    ("openai/gpt-oss-20b", (2, 4), "stock", choose_knobs("lora", 1, 1024)),
+    ("mistralai/Mixtral-8x7B-v0.1", (2, 4), "lean", choose_knobs("lora", 1, 1024)),
+    ("Qwen/Qwen3-32B", (4, 8), "lean", choose_knobs("qlora", 1, 2048)),
+    ("01-ai/Yi-1.5-34B", (4, 8), "lean", choose_knobs("lora", 1, 1024)),
+    ("Qwen/Qwen2.5-72B", (4, 8), "stock", choose_knobs("qlora", 1, 1024)),
 )
 BOTH_WAYS = (  # cells measured at full depth and, as another repeat, at cut depths
-    ("Qwen/Qwen2.5-7B", (4, 8), "stock", _knobs("qlora", 1, 1024)),
-    ("Qwen/Qwen2.5-7B", (4, 8), "stock", _knobs("qlora", 4, 2048)),
-    ("meta-llama/Llama-3.1-8B", (4, 8), "lean", _knobs("lora", 4, 2048)),
+    ("Qwen/Qwen2.5-7B", (4, 8), "stock", choose_knobs("qlora", 1, 1024)),
+    ("Qwen/Qwen2.5-7B", (4, 8), "stock", choose_knobs("qlora", 4, 2048)),
+    ("meta-llama/Llama-3.1-8B", (4, 8), "lean", choose_knobs("lora", 4, 2048)),
 )
 AGAIN: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (  # runs of 2026-11-24 that were not clean
     (
         "Qwen/Qwen2.5-0.5B",
         "lean",
         (
-            *(_knobs("full", batch, seq) for batch, seq in ((1, 1024), (4, 2048), (1, 4096))),
-            _knobs("full", 2, 1024, **OFF),
+            *(choose_knobs("full", batch, seq) for batch, seq in ((1, 1024), (4, 2048), (1, 4096))),
+            choose_knobs("full", 2, 1024, **OFF),
         ),
     ),
     (
         "meta-llama/Llama-3.1-8B",
         "stock",
-        (_knobs("lora", 1, 1024), _knobs("lora", 4, 2048), _knobs("lora", 2, 1024, **OFF)),
+        (choose_knobs("lora", 1, 1024), choose_knobs("lora", 4, 2048), choose_knobs("lora", 2, 1024, **OFF)),
     ),
     (
         "Qwen/Qwen2.5-0.5B",
         "lean",
         (
-            _knobs("lora", 1, 1024),
-            _knobs("lora", 4, 2048),
-            _knobs("lora", 2, 1024, **OFF),
-            _knobs("qlora", 1, 1024, **CAP),
-            _knobs("qlora", 4, 2048),
-            _knobs("qlora", 2, 1024, **OFF),
-            _knobs("qlora", 1, 512, lora_rank=64),
+            choose_knobs("lora", 1, 1024),
+            choose_knobs("lora", 4, 2048),
+            choose_knobs("lora", 2, 1024, **OFF),
+            choose_knobs("qlora", 1, 1024, **CAP),
+            choose_knobs("qlora", 4, 2048),
+            choose_knobs("qlora", 2, 1024, **OFF),
+            choose_knobs("qlora", 1, 512, lora_rank=64),
         ),
     ),
 )
 EXTRA = (  # questions of their own: the reference cell, int8, 16k tokens, the edge of a 40, 48 and 80 GB card
-    ("Qwen/Qwen2.5-7B", "stock", (_knobs("qlora", 1, 1024, repeat=2, **CAP), _knobs("qlora", 4, 2048, repeat=2))),
-    ("Qwen/Qwen3-8B", "stock", (_knobs("lora_8bit", 1, 1024, **CAP), _knobs("lora_8bit", 1, 2048))),
-    ("Qwen/Qwen2.5-7B", "lean", (_knobs("full_bf16_adam8bit", 1, 1024, **CAP),)),
-    ("Qwen/Qwen2.5-7B", "lean", (_knobs("qlora", 1, 16384), _knobs("qlora", 1, 2048, lora_targets=QV))),
-    ("meta-llama/Llama-3.1-8B", "lean", (_knobs("lora", 4, 2048, repeat=1),)),
-    ("Qwen/Qwen2.5-3B", "stock", (_knobs("full", 1, 1024, **CAP),)),
-    ("Qwen/Qwen2.5-14B", "stock", (_knobs("lora", 1, 1024, **CAP), _knobs("lora", 2, 1024, **OFF))),
+    (
+        "Qwen/Qwen2.5-7B",
+        "stock",
+        (choose_knobs("qlora", 1, 1024, repeat=2, **CAP), choose_knobs("qlora", 4, 2048, repeat=2)),
+    ),
+    ("Qwen/Qwen3-8B", "stock", (choose_knobs("lora_8bit", 1, 1024, **CAP), choose_knobs("lora_8bit", 1, 2048))),
+    ("Qwen/Qwen2.5-7B", "lean", (choose_knobs("full_bf16_adam8bit", 1, 1024, **CAP),)),
+    ("Qwen/Qwen2.5-7B", "lean", (choose_knobs("qlora", 1, 16384), choose_knobs("qlora", 1, 2048, lora_targets=QV))),
+    ("meta-llama/Llama-3.1-8B", "lean", (choose_knobs("lora", 4, 2048, repeat=1),)),
+    ("Qwen/Qwen2.5-3B", "stock", (choose_knobs("full", 1, 1024, **CAP),)),
+    ("Qwen/Qwen2.5-14B", "stock", (choose_knobs("lora", 1, 1024, **CAP), choose_knobs("lora", 2, 1024, **OFF))),
 )
 REPEATED = 10  # cells measured twice
 
 
-def _fit(model: str, bundles: tuple[Bundle, ...], lean: bool) -> list[Bundle]:
+def keep_fitting(model: str, bundles: tuple[Bundle, ...], lean: bool) -> list[Bundle]:
     """The bundles that a model can take: without Liger only stock ones, GPT-2 no longer than its 1,024 positions."""
     fitting = [bundle for bundle in bundles if lean or bundle[0] == "stock"]
     if "gpt2" not in model:
@@ -183,7 +205,7 @@ def _deal() -> Iterator[list[Cell]]:
     dealt: dict[int, int] = {}
     hands: list[list[list[Cell]]] = [[] for _ in range(ROUNDS)]
     for model, bundles, lean in MODELS:
-        fitting = _fit(model, bundles, lean)
+        fitting = keep_fitting(model, bundles, lean)
         start = dealt.get(id(bundles), 0)
         dealt[id(bundles)] = start + ROUNDS
         for number in range(ROUNDS):

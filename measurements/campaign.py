@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from .breadth import make_short_plan
 from .cells import Cell
+from .loaded import make_loaded_plan
 
 HELD_OUT_MODELS = (
     "Qwen/Qwen3-4B",
@@ -142,6 +143,11 @@ def make_plan(gpu: str = "h100") -> list[Cell]:
 def make_short() -> list[Cell]:
     """The cells of the short campaign, in order of priority, hold-outs marked."""
     return [replace(cell, holdout_kind=_hold_out(cell)) for cell in make_short_plan()]
+
+
+def make_loaded() -> list[Cell]:
+    """The cells at the loads that people train with, in order of priority, hold-outs marked."""
+    return [replace(cell, holdout_kind=_hold_out(cell)) for cell in make_loaded_plan()]
 
 
 def make_sharded(gpus: int) -> list[Cell]:

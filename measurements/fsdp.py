@@ -29,9 +29,10 @@ from torch import nn
 
 from . import measure, recipes, record, workload
 from .cells import Cell, read_config
-from .gauge import WARM_UP_STEPS, PhaseHooks, Reading, time_steps
+from .gauge import WARM_UP_STEPS, PhaseHooks, Reading
 from .result import write
 from .sharing import Deaths
+from .timing import time_steps
 
 METHODS = ("full", "lora")
 
@@ -133,8 +134,8 @@ def train(session: measure.Session, cell: Cell, config: Any) -> Reading:
                 setattr(reading, phase, peak)
             reading.reserved, reading.context = gauge.reserved, gauge.context_bytes()
         dist.barrier()
-        reading.step_seconds = time_steps(
-            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), [], reading.launch_seconds, True
+        time_steps(
+            gauge, lambda: recipes.train_step(accelerator, model, optimizer, batch), reading, dist.get_world_size()
         )
         accelerator.free_memory()
     return reading

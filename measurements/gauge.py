@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -24,10 +23,6 @@ from .sharing import Turns
 
 PHASES = ("forward", "loss", "backward_first", "backward_rest", "step")
 WARM_UP_STEPS = 2  # the first makes the optimiser's states, the second is the first complete one
-TIMED_SECONDS = 1.0
-ENOUGH_SECONDS = 8.0  # two steps that take so long are enough
-MOST_TIMED_STEPS = 8
-LEAST_TIMED_STEPS = 3
 
 PEAK_TFLOPS = (  # dense bf16, TFLOP/s, from the makers' data sheets; more specific names first
     ("h200", 989.0),
@@ -69,6 +64,9 @@ class Reading:
     trainable: int = 0
     step_seconds: list[float] = field(default_factory=list)
     launch_seconds: list[float] = field(default_factory=list)  # until the processor had launched all of the step
+    probe_seconds: list[float] = field(default_factory=list)  # a fixed piece of launching, between the steps
+    gpu_seconds: float | None = None  # in which the GPU worked, of one step
+    kernels: int | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -86,8 +84,10 @@ def extend(low: Reading, high: Reading, depths: tuple[int, int], layers: int) ->
     def line(a: float, b: float) -> float:
         return a + (b - a) * factor
 
-    result = Reading(step_seconds=list(high.step_seconds), context=high.context)
-    apart = ("step_seconds", "launch_seconds", "context")
+    result = Reading(step_seconds=list(high.step_seconds), context=high.context, probe_seconds=high.probe_seconds)
+    if low.gpu_seconds is not None and high.gpu_seconds is not None:
+        result.gpu_seconds = max(line(low.gpu_seconds, high.gpu_seconds), high.gpu_seconds)
+    apart = ("step_seconds", "launch_seconds", "probe_seconds", "gpu_seconds", "context")
     for item in fields(Reading):
         a, b = getattr(low, item.name), getattr(high, item.name)
         if item.name not in apart and a is not None and b is not None:
@@ -238,37 +238,3 @@ class PhaseHooks:
     def remove(self) -> None:
         for handle in self.handles:
             handle.remove()
-
-
-def _wants_more(seconds: list[float]) -> bool:
-    if len(seconds) < LEAST_TIMED_STEPS:
-        return len(seconds) < 2 or sum(seconds) < ENOUGH_SECONDS
-    return sum(seconds) < TIMED_SECONDS and len(seconds) < MOST_TIMED_STEPS
-
-
-def time_steps(
-    gauge: Gauge, step: Callable[[], Any], already: list[float], launched: list[float], fixed: bool = False
-) -> list[float]:
-    """Seconds of each timed step, synchronised: at least three (two where they are slow), more while they are quick.
-
-    ``launched`` is filled with the seconds until the processor had launched all work of each step: where that is nearly
-    the whole step, the GPU waited for the processor. ``fixed``: three in any case, so that every rank of a group takes
-    as many.
-
-    Nobody else uses the GPU meanwhile, and Python makes no full pass over its heap: one takes as long as a step.
-    """
-    seconds = list(already)
-    with gauge.turns.alone():
-        often = gc.get_threshold()
-        gc.set_threshold(often[0], often[1], 1 << 30)
-        try:
-            while len(seconds) < LEAST_TIMED_STEPS if fixed else _wants_more(seconds):
-                gauge.synchronize()
-                begin = time.perf_counter()
-                step()
-                launched.append(time.perf_counter() - begin)
-                gauge.synchronize()
-                seconds.append(time.perf_counter() - begin)
-        finally:
-            gc.set_threshold(*often)
-    return seconds

@@ -19,11 +19,11 @@ from .gauge import (
     PhaseHooks,
     Reading,
     extend,
-    time_steps,
 )
 from .record import Outcome, find_peak, make_result
 from .result import STAGES
 from .sharing import Turns
+from .timing import time_steps
 
 LIBRARY_TABLES_BYTES = 1 << 20  # bitsandbytes keeps its code tables (1 KiB seen) for the life of the process
 INT8_TABLES_BYTES = 8 << 20  # and, of 8-bit layers, what it makes at their first use (3.4 MiB seen for 8 B)
@@ -163,7 +163,6 @@ class Session:
                 else:
                     gauge.mark(phase)
 
-            timed: list[float] = []
             ends("attach")
             gauge.start()
             for number in range(WARM_UP_STEPS):
@@ -171,7 +170,7 @@ class Session:
                     begin = time.perf_counter()
                     recipes.train_step(accelerator, prepared, optimizer, batch, mark)
                 if number and self.processes == 1 and time.perf_counter() - begin > SLOW_STEP_SECONDS:
-                    timed.append(time.perf_counter() - begin)
+                    reading.step_seconds.append(time.perf_counter() - begin)
             reading.saved = hooks.saved
             reading.static = gauge.allocated()
             if gauge.counts:
@@ -182,12 +181,7 @@ class Session:
                 reading.context = gauge.context_bytes()
             hooks.remove()
             ends("warm_up")
-            reading.step_seconds = time_steps(
-                gauge,
-                lambda: recipes.train_step(accelerator, prepared, optimizer, batch),
-                timed,
-                reading.launch_seconds,
-            )
+            time_steps(gauge, lambda: recipes.train_step(accelerator, prepared, optimizer, batch), reading)
             ends("timed")
             found = None
             if cell.min_cap and gauge.counts and self.total:

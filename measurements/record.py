@@ -119,6 +119,10 @@ def make_result(
         speed["step_seconds"] = [round(item, 6) for item in reading.step_seconds]
         if reading.launch_seconds and session.gauge.counts:
             speed["launch_seconds"] = round(statistics.median(reading.launch_seconds), 6)
+        if reading.probe_seconds and session.gauge.counts:
+            speed["probe_seconds"] = round(statistics.median(reading.probe_seconds), 6)
+        if reading.gpu_seconds is not None:
+            speed["gpu_seconds"], speed["kernels"] = round(reading.gpu_seconds, 6), reading.kernels
     if seconds is not None and reading is not None:
         speed["median_step_seconds"] = seconds
         speed["tokens_per_second"] = cell.micro_batch * cell.seq_len * cell.gpu_count / seconds

@@ -32,6 +32,7 @@ OPTIONAL = (
     "memory.rank_peak_bytes",  # given on several GPUs only
     "speed.undisturbed",  # absent until 2026-11-26: others might compute meanwhile
     "speed.launch_seconds",  # absent until 2026-11-25, and where measured at cut depth
+    *("speed.probe_seconds", "speed.gpu_seconds", "speed.kernels"),  # absent until 2026-11-26, and on several GPUs
 )
 
 _SIZE = "size?"  # a whole number of bytes, 0 or more, or null
@@ -85,6 +86,9 @@ SHAPE: dict[str, Any] = {
         "undisturbed": "bool?",
         "launch_seconds": _NUMBER,  # median, until the processor had launched all work of a step; near the step's own
         # seconds, the GPU waited for the processor and another machine may be faster or slower with the same GPU
+        "probe_seconds": _NUMBER,  # median, of a fixed piece of launching between the steps (`timing.Probe`)
+        "gpu_seconds": _NUMBER,  # in which the GPU worked on one step, as the profiler saw it; at the real depth
+        "kernels": "count?",  # kernels and copies of that step
         "median_step_seconds": _NUMBER,  # at the real depth
         "tokens_per_second": _NUMBER,  # micro_batch × seq_len × gpu_count / median_step_seconds
         "flops_per_step": _NUMBER,  # model FLOPs by `formula`; recomputation is not counted

@@ -13,16 +13,26 @@ from .result import digest, name, read_all
 
 
 def find_superseded(results: Path) -> list[Path]:
-    """Files whose cell was measured again on a later date on the same kind of GPU, so that they say nothing any more.
+    """Files that say nothing any more: the same cell was measured again on the same kind of GPU, on a later date or
+    with more readings, and no figure is missing there that the file has.
 
     Raises InvalidResult when a file is broken.
     """
-    files: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+    found: dict[tuple[str, str], list[tuple[tuple[str, bool], frozenset[str], Path]]] = {}
     for data in read_all(results):
         gpu_id = data["environment"]["gpu_id"]
-        path = results / gpu_id / name(data)
-        files.setdefault((gpu_id, cell_of_result(data).key), []).append((data["environment"]["date"], path))
-    return sorted(path for found in files.values() for date, path in found if date < max(found)[0])
+        tells = frozenset(
+            field for tier in ("memory", "speed") for field, value in data[tier].items() if value is not None
+        )
+        later = (data["environment"]["date"], "probe_seconds" in tells)
+        place = (gpu_id, cell_of_result(data).key)
+        found.setdefault(place, []).append((later, tells, results / gpu_id / name(data)))
+    return sorted(
+        path
+        for group in found.values()
+        for later, tells, path in group
+        if any(other > later and tells <= more for other, more, _ in group)
+    )
 
 
 def summarise(results: list[dict[str, Any]]) -> str:

@@ -199,6 +199,21 @@ def test_an_older_result_of_the_same_cell_is_superseded(tmp_path: Path) -> None:
     assert set(tmp_path.glob("*/*.json")) == kept
 
 
+def test_a_result_that_alone_has_a_figure_stays(tmp_path: Path) -> None:
+    """A cell timed again without searching its cap again does not lose the cap, nor the older figure its place."""
+    capped, timed = example(), example()
+    capped["memory"] |= {"min_cap_bytes": 20_000_000_000, "min_cap_resolution_bytes": 8 << 20}
+    timed["memory"] |= {"min_cap_bytes": None, "min_cap_resolution_bytes": None}
+    timed["speed"] |= {"probe_seconds": 0.03, "gpu_seconds": 0.1, "kernels": 4000}
+    assert result.find_errors(capped) == result.find_errors(timed) == []
+    older = result.write(capped, tmp_path)
+    result.write(timed, tmp_path)
+    assert summary.find_superseded(tmp_path) == []
+    timed["memory"] |= {"min_cap_bytes": 20_000_000_000, "min_cap_resolution_bytes": 8 << 20}
+    result.write(timed, tmp_path)
+    assert older in summary.find_superseded(tmp_path), "on the same day, the one that tells more"
+
+
 def test_the_summary_tells_memory_from_speed_and_processor_from_gpu() -> None:
     def speed(repeat: int, seconds: float, launch: float) -> dict:
         data = example()
