@@ -438,6 +438,9 @@ class Run(Record):
     launch_share: float | None = Field(
         None, description="of the step, until the processor had launched all of it; near 1 the GPU waited for it"
     )
+    gpu_seconds: float | None = Field(None, description="of a step, in which the GPU worked")
+    kernels: int | None = Field(None, description="and copies that the GPU did in a step")
+    probe_seconds: float | None = Field(None, description="that the processor took for a fixed piece of launching")
     undisturbed: bool = Field(False, description="timed while no other process of the campaign used the machine")
     tokens_per_second: float | None
     tflops_per_second: float | None

@@ -70,7 +70,7 @@ def read_run(data: dict[str, Any], run_id: str) -> Run:
         lora_targets=tuple(targets) if isinstance(targets, list) else targets or "all-linear",
     )
     if data["depth"]["extrapolated"]:  # steps of a few layers say little about the speed of many: up to 92 % off
-        speed = dict.fromkeys(speed)
+        speed = dict.fromkeys(speed) | {"gpu_seconds": speed.get("gpu_seconds"), "kernels": speed.get("kernels")}
         launch = seconds = None
     parts = memory["breakdown_bytes"]
     known = {name: size for name, size in parts.items() if size is not None}
@@ -98,6 +98,9 @@ def read_run(data: dict[str, Any], run_id: str) -> Run:
         step_seconds=speed["median_step_seconds"],
         launch_share=launch / seconds if launch and seconds else None,
         undisturbed=bool(speed.get("undisturbed")),
+        gpu_seconds=speed.get("gpu_seconds"),
+        kernels=speed.get("kernels"),
+        probe_seconds=speed.get("probe_seconds"),
         tokens_per_second=speed["tokens_per_second"],
         tflops_per_second=speed["tflops_per_second"],
         mfu=speed["mfu"],

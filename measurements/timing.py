@@ -19,8 +19,8 @@ from torch import nn
 
 from .gauge import Gauge, Reading
 
-TIMED_SECONDS = 1.5
-ENOUGH_SECONDS = 8.0  # two steps that take so long are enough
+TIMED_SECONDS = 1.2
+ENOUGH_SECONDS = 3.0  # two steps that take so long are enough
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
 
