@@ -54,12 +54,19 @@ def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture,
     return table.sets[index], architecture, architecture.cells[index]
 
 
+def is_timed(run: Run) -> bool:
+    """Whether the run's speed can be compared with an estimate: timed undisturbed, and beside the probe that tells how
+    quick the processor was meanwhile."""
+    return bool(run.undisturbed and run.step_seconds and run.gpu_seconds and run.processor_pace)
+
+
 def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
     """One record per run: what was estimated, what was measured (bytes; tokens per second), the relative errors."""
     found = []
     for run in runs:
         entry, architecture, cell = locate(table, run)
-        answer = evaluate(entry, architecture, cell, run.case, table.gpus.get(run.gpu))
+        case = run.case.model_copy(update={"processor_pace": run.processor_pace})
+        answer = evaluate(entry, architecture, cell, case, table.gpus.get(run.gpu))
         rate = run.case.micro_batch * run.case.seq_len / answer.step_seconds if answer.step_seconds else None
         record: dict[str, Any] = {
             "run": run.id, "model": run.hub_id, "recipe": run.case.recipe, "method": run.case.method, "gpu": run.gpu,
@@ -74,12 +81,12 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
         pairs = (
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
             ("reserved", answer.reserved, run.peak_reserved_bytes),
-            ("speed", rate, run.tokens_per_second if run.paced_by else None),
+            ("speed", rate, run.tokens_per_second if is_timed(run) else None),
         )  # fmt: skip
         bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
         for name, value, measured in pairs:
             if value and measured:
-                band = speed_band(bands, answer.pace) if name == "speed" and "speed" in bands else bands.get(name)
+                band = speed_band(bands, answer.pace, True) if name == "speed" and "speed" in bands else bands.get(name)
                 low, high = band or (0.0, math.inf)
                 record[name] = {
                     "estimated": value, "measured": measured, "error": value / measured - 1,

@@ -39,6 +39,9 @@ LEAST_WIDTH = {"estimated": 0.005, "closed": 0.08}
 """Half-widths of intervals at least: measurements of one cell differ by as much when repeated, and what stays in closed
 form are the architectures least like those it is fitted to."""
 RIDGE = 0.0003
+FIGURES = ("matmul_flops", "attention_flops", "bandwidth", "kernel_seconds", "launch_seconds", "layer_seconds")
+PACES = (0.05, 0.95)
+"""Quantiles of the paces of the hosts that were measured, between which the pace of an unknown one is taken to be."""
 FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
             "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
 
@@ -136,8 +139,7 @@ def fit_values(
     ids = [entry.id for entry in base.sets]
     rows = borrow(fit_rows(closed, runs), ids)
     caps, reserves = fit_ratios(runs, base, "min_cap_bytes"), fit_ratios(runs, base, "peak_reserved_bytes")
-    figures, traced, plain = fit_speed(closed, base, runs, gpus)
-    traced, plain = borrow(traced, ids), borrow(plain, ids)
+    figures, factors = fit_speed(closed, base, runs, gpus)
     sets: dict[str, dict[str, Any]] = {}
     for name in ids:
         values: dict[str, Any] = {}
@@ -147,24 +149,25 @@ def fit_values(
             values["cap"] = [0.0, float(f"{max(caps[name], 1.0):.5g}"), 0.0]
         if name in reserves:
             values["reserved"] = [0.0, float(f"{max(reserves[name], 1.0):.5g}"), 0.0]
-        values["speed"] = {"traced": traced.get(name, [1.0, 1.0]), "closed": plain.get(name, [1.0, 1.0])}
+        values["factors"] = factors[name]
         sets[name] = values
     found: dict[str, Any] = {"sets": sets, "gpus": {}, "shares": {}}
-    for gpu, (matmul, attention, bandwidth, launch, ramp) in figures.items():
+    paces = [run.processor_pace for run in runs if run.processor_pace]
+    if paces:
+        found["pace"] = [float(f"{value:.3g}") for value in np.quantile(paces, PACES)]
+    for gpu, figured in figures.items():
         contexts = [run.context_bytes for run in runs if run.gpu == gpu and run.context_bytes]
-        found["gpus"][gpu] = {
-            "context_bytes": float(median(contexts)) if contexts else 0.6 * 1024**3,
-            "matmul_flops": matmul, "attention_flops": attention, "bandwidth": bandwidth,
-            "launch_seconds": launch, "ramp_tokens": ramp,
-        }  # fmt: skip
+        named = dict(zip(FIGURES, figured, strict=True))
+        named["context_bytes"] = float(median(contexts)) if contexts else 0.6 * 1024**3
+        found["gpus"][gpu] = named
         entry = gpus.get(gpu)
         if entry and entry.bf16_dense_tflops and entry.bandwidth_gb_s and not found["shares"]:
             peak = entry.bf16_dense_tflops * 1e12
-            found["shares"] = {
-                "matmul": float(f"{matmul / peak:.4g}"), "attention": float(f"{attention / peak:.4g}"),
-                "bandwidth": float(f"{bandwidth / entry.bandwidth_gb_s / 1e9:.4g}"), "launch_seconds": launch,
-                "ramp_tokens": ramp, "context_bytes": found["gpus"][gpu]["context_bytes"],
-            }  # fmt: skip
+            found["shares"] = {name: named[name] for name in (*FIGURES[3:], "context_bytes")} | {
+                "matmul": float(f"{named['matmul_flops'] / peak:.4g}"),
+                "attention": float(f"{named['attention_flops'] / peak:.4g}"),
+                "bandwidth": float(f"{named['bandwidth'] / entry.bandwidth_gb_s / 1e9:.4g}"),
+            }
     return found
 
 
@@ -178,7 +181,14 @@ Logs = dict[str, dict[str, list[float]]]
 """Set id → quantity → log errors on models left out."""
 
 
-def fit_bands(logs: Logs, ids: Iterable[str], least: float) -> dict[str, dict[str, list[float]]]:
+def at_any_pace(band: Sequence[float], pace: Sequence[float]) -> list[float]:
+    """The interval of a speed that the processor sets when its pace is not known: both spreads are independent."""
+    low = math.hypot(math.log(band[0]), math.log(pace[1]))
+    high = math.hypot(math.log(band[1]), math.log(pace[0]))
+    return [float(f"{math.exp(-low):.4g}"), float(f"{math.exp(high):.4g}")]
+
+
+def fit_bands(logs: Logs, ids: Iterable[str], least: float, pace: Sequence[float]) -> dict[str, dict[str, list[float]]]:
     """Set id → quantity → [low, high]. A set with fewer than eight errors takes those of its recipe, or of all."""
     found: dict[str, dict[str, list[float]]] = {}
     for name in ids:
@@ -197,6 +207,8 @@ def fit_bands(logs: Logs, ids: Iterable[str], least: float) -> dict[str, dict[st
             if own:
                 width = max(conformal(own), least if len(own) >= 8 else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
+        if "launch" in bands:
+            bands["processor"] = at_any_pace(bands["launch"], pace)
         found[name] = bands
     return found
 
@@ -227,7 +239,10 @@ def fit(
                     if name in record:
                         band = "launch" if name == "speed" and record["estimated_pace"] == "processor" else name
                         group.setdefault(band, []).append(math.log(1 + record[name]["error"]))
-    bands = {basis: fit_bands(found, values["sets"], LEAST_WIDTH[basis]) for basis, found in logs.items()}
+    bands = {
+        basis: fit_bands(found, values["sets"], LEAST_WIDTH[basis], values.get("pace", (1.0, 1.0)))
+        for basis, found in logs.items()
+    }
     for name, entry in values["sets"].items():
         entry["bands"] = {"estimated": bands["estimated"][name], "closed": bands["closed"][name],
                           "interpolated": bands["estimated"][name]}  # fmt: skip

@@ -1,35 +1,39 @@
-"""Fits speed: figures of a card, and per recipe × method × checkpointing how far counted work and kernels are off.
+"""Fits speed: figures of a card and of the processor that launches its kernels, and per recipe × method × checkpointing
+how far counted work and launches are off (``estimate.time_step``).
 
-A step takes ``((busy·f)⁴ + (launches·g·seconds per launch)⁴)^¼``: it is bound by the card or by the processor that
-launches its kernels. Only steps that were timed undisturbed are used, and which of the two a step was bound by is
-measured (``Run.paced_by``): the card's four figures and the factors of its work are fitted on steps that the card set
-the pace of, seconds per launch and the factors of launches on the others. The former repeat to a percent and the latter
-to a third, so neither may pull at the other. All are found by pattern search on the mean absolute log error, in turns;
-factors are pulled towards 1 where runs are few, and folded into the cells' terms, apart for traced cells and for those
-in closed form.
+The card's own time of a step is measured apart (``Run.gpu_seconds``), so its four figures and the factors of its work
+are fitted to that, which repeats to a percent. Seconds per launch and per layer and the factors of launches are then
+fitted to whole steps, each at the pace that its processor had meanwhile (``Run.processor_pace``). All are found by
+pattern search on the mean absolute log error, in turns. A set's factor is that of its recipe and method times one for
+going without checkpointing; both are pulled towards 1 where runs are few. Traced cells and those in closed form have
+factors of their own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .accuracy import locate
-from .estimate import SPEED_UNITS, Coefficients
+from .accuracy import is_timed, locate
+from .estimate import Coefficients, Work, evaluate
 from .records import GpuEntry, Run
 
 LEAST_RUNS_OF_A_CARD = 10
-PULL = 0.05
+PULL = 0.3
 """Cost of a factor's squared logarithm, in the unit of the summed relative errors of its runs."""
-CARD, LAUNCH = (0, 1, 2, 4), (3,)
-"""Which of the five figures are the card's, and which the processor's."""
 ROUNDS = 4
-START = (6.5e14, 3.5e14, 2.4e12, 40e-6, 100.0)
-Factors = dict[str, list[float]]
-"""Set id → [factor of the card's work, factor of launches]."""
+CARD_START = (8e14, 3.3e14, 2.4e12, 2e-6)
+HOST_START = (36e-6, 3e-3)
+OFF = "off"
+RELATIVES = {"qlora": "lora", "lora_8bit": "qlora", "dora": "lora", "prompt_tuning": "lora", "lora": "qlora",
+             "full_bf16_adam8bit": "full", "full": "full_bf16_adam8bit"}  # fmt: skip
+"""Method → the one whose factor it takes when it has no runs."""
+Factors = dict[str, float]
+"""Recipe/method, or OFF → factor."""
 
 
 def pattern_search(
@@ -58,100 +62,166 @@ def ceilings(gpu: GpuEntry | None) -> list[float]:
     rate = (gpu.bf16_dense_tflops or gpu.fp16_dense_tflops) if gpu else None
     bandwidth = gpu.bandwidth_gb_s if gpu else None
     peak = rate * 1e12 if rate else math.inf
-    return [peak, peak, bandwidth * 1e9 if bandwidth else math.inf, math.inf, math.inf]
+    return [peak, peak, bandwidth * 1e9 if bandwidth else math.inf, math.inf]
+
+
+def families(name: str) -> tuple[str, str | None]:
+    """(recipe/method, OFF or None) of a set: what its factor is made of."""
+    recipe, method, checkpointing = name.split("/")
+    return f"{recipe}/{method}", OFF if checkpointing == "off" else None
+
+
+def factor_of(factors: Factors, name: str) -> float:
+    """The factor of a set; without runs of its recipe and method, that of the nearest relative's."""
+    family, off = families(name)
+    recipe, method = family.split("/")
+    seen = {method}
+    while family not in factors and RELATIVES[method] not in seen:
+        method = RELATIVES[method]
+        seen.add(method)
+        family = f"{recipe}/{method}"
+    return factors.get(family, 1.0) * (factors.get(OFF, 1.0) if off else 1.0)
 
 
 class Steps:
-    """The terms of measured steps, for evaluating many figures and factors at once."""
+    """The work of measured steps, for evaluating many figures and factors at once."""
 
     def __init__(self, table: Coefficients, runs: Sequence[Run]) -> None:
-        self.sets = [locate(table, run)[0].id for run in runs]
-        self.terms = np.array([self._terms(table, run) for run in runs]).reshape(len(runs), 5)
-        self.seconds = np.array([run.step_seconds for run in runs], dtype=float)
-        self.launching = np.array([run.paced_by == "processor" for run in runs], dtype=bool)
+        self.sets = np.array([locate(table, run)[0].id for run in runs])
+        works = [self._work(table, run) for run in runs]
+        for name in Work.__dataclass_fields__:
+            setattr(self, name, np.array([float(getattr(work, name)) for work in works]))
+        self.gpu_seconds = np.array([run.gpu_seconds or math.nan for run in runs], dtype=float)
+        self.timed = np.array([is_timed(run) for run in runs], dtype=bool)
+        self.seconds = np.array([run.step_seconds or math.nan for run in runs], dtype=float)
+        self.pace = np.array([run.processor_pace or 1.0 for run in runs], dtype=float)
+
+    def __getattr__(self, name: str) -> Any:  # the fields of Work
+        raise AttributeError(name)
 
     @staticmethod
-    def _terms(table: Coefficients, run: Run) -> tuple[float, ...]:
-        entry, _, cell = locate(table, run)
-        seq = run.case.seq_len + entry.virtual_tokens
-        tokens = run.case.micro_batch * float(seq)
-        s = [value * unit for value, unit in zip(cell.speed, SPEED_UNITS, strict=True)]
-        return s[0] * tokens, s[0], s[1] * tokens * seq, s[2] + s[3] * tokens, s[4]
+    def _work(table: Coefficients, run: Run) -> Work:
+        work = evaluate(*locate(table, run), run.case).work
+        assert work is not None
+        return work
 
-    def errors(self, p: Sequence[float], factors: Factors, rows: Any = slice(None)) -> Any:
-        """Log errors of the estimated seconds."""
-        names = np.array(self.sets)[rows]
-        f = np.array([factors.get(name, [1.0, 1.0]) for name in names])
-        return self._errors(p, f[:, 0], f[:, 1], rows)
+    def spread(self, factors: Factors) -> Any:
+        """Each run's factor."""
+        known = {name: factor_of(factors, name) for name in set(self.sets)}
+        return np.array([known[name] for name in self.sets])
 
-    def _errors(self, p: Sequence[float], work: Any, launches: Any, rows: Any) -> Any:
-        t = self.terms[rows]
-        busy = (t[:, 0] + t[:, 1] * p[4]) / p[0] + t[:, 2] / p[1] + t[:, 3] / p[2]
-        return np.log(((busy * work) ** 4 + (t[:, 4] * p[3] * launches) ** 4) ** 0.25 / self.seconds[rows])
+    def card(self, p: Sequence[float], factor: Any) -> tuple[Any, Any, Any]:
+        """Seconds that the card works on layers, loss and update."""
+        layers = self.matmul / p[0] + self.attention / p[1] + self.moved / p[2]
+        layers = layers * factor + self.launches * p[3]
+        return layers, self.loss_flops / p[0] + self.loss_moved / p[2], self.update_moved / p[2]
 
-    def fit_factors(self, p: Sequence[float], known: Factors) -> Factors:
-        """The two factors of every set that has runs, each on the runs it is about; ``known`` is where to start."""
-        found: Factors = {}
-        for name in sorted(set(self.sets)):
-            mine = np.array([other == name for other in self.sets])
-            pair = list(known.get(name, [1.0, 1.0]))
-            for index, rows in ((0, mine & ~self.launching), (1, mine & self.launching)):
+    def errors_of_card(self, p: Sequence[float], factor: Any) -> Any:
+        """Log errors of the card's own seconds."""
+        return np.log(sum(self.card(p, factor)) / self.gpu_seconds)
 
-                def cost(x: Sequence[float], index: int = index, rows: Any = rows, pair: list[float] = pair) -> float:
-                    both = [x[0], pair[1]] if index == 0 else [pair[0], x[0]]
-                    return float(np.abs(self._errors(p, both[0], both[1], rows)).sum()) + PULL * math.log(x[0]) ** 2
+    def errors(self, p: Sequence[float], work: Any, host: Sequence[float], launches: Any) -> Any:
+        """Log errors of the seconds of whole steps."""
+        layers, loss, update = self.card(p, work)
+        launched = (self.launches * host[0] + self.layers * host[1]) * launches * self.pace
+        together = (layers**8 + launched**8) ** 0.125
+        loss = np.maximum(loss, self.loss_launches * host[0] * self.pace)
+        return np.log((together + loss + update) / self.seconds)
 
-                if rows.any():
-                    best, _ = pattern_search(cost, [pair[index]], 30)
-                    pair[index] = min(max(best[0], 0.3), 4.0)
-            found[name] = [float(f"{value:.4g}") for value in pair]
-        return found
+    def fit_factors(self, errors: Callable[[Any], Any], rows: Any, known: Factors) -> Factors:
+        """Factors that make ``errors`` of a run's factors smallest on ``rows``; ``known`` is where to start."""
+        found = dict(known)
+        keys = [*sorted({families(name)[0] for name in self.sets[rows]}), OFF]
+        for key in keys:
+            found.setdefault(key, 1.0)
+        for key in keys:
+            mine = rows & np.array([key in families(name) for name in self.sets])
+            if not mine.any():
+                continue
+
+            def cost(x: Sequence[float], key: str = key, mine: Any = mine) -> float:
+                off = np.abs(errors(self.spread({**found, key: x[0]}))[mine])
+                return float(off.sum()) + PULL * math.log(x[0]) ** 2
+
+            best, _ = pattern_search(cost, [found[key]], 30)
+            found[key] = min(max(best[0], 0.3), 4.0)
+        return {key: float(f"{value:.4g}") for key, value in found.items()}
 
 
 def fit_card(steps: Steps, most: Sequence[float], fixed: Factors | None = None) -> tuple[list[float], Factors]:
-    """The five figures of a card and the factors that go with them, which may be ``fixed`` by another card."""
+    """The four figures of a card and the factors of its work, which may be ``fixed`` by another card."""
     factors: Factors = fixed or {}
-    point: list[float] = list(START)
+    point: list[float] = list(CARD_START)
+    rows = ~np.isnan(steps.gpu_seconds)
     for _ in range(ROUNDS):
-        for about, rows in ((CARD, ~steps.launching), (LAUNCH, steps.launching)):
-            if not rows.any():
-                continue
+        spread = steps.spread(factors)
 
-            def cost(x: Sequence[float], about: Any = about, rows: Any = rows, factors: Factors = factors) -> float:
-                p = list(point)
-                for index, value in zip(about, x, strict=True):
-                    p[index] = value
-                excess = 10 * sum(max(value / limit - 1, 0.0) for value, limit in zip(p, most, strict=True))
-                return float(np.mean(np.abs(steps.errors(p, factors, rows)))) + excess
+        def cost(p: Sequence[float], spread: Any = spread) -> float:
+            excess = 10 * sum(max(value / limit - 1, 0.0) for value, limit in zip(p, most, strict=True))
+            return float(np.mean(np.abs(steps.errors_of_card(p, spread)[rows]))) + excess
 
-            best, _ = pattern_search(cost, [point[index] for index in about], 40)
-            for index, value in zip(about, best, strict=True):
-                point[index] = min(value, most[index])
+        point, _ = pattern_search(cost, point)
+        point = [min(value, limit) for value, limit in zip(point, most, strict=True)]
         if fixed is None:
-            factors = steps.fit_factors(point, factors)
+            factors = steps.fit_factors(partial(steps.errors_of_card, point), rows, factors)
+    return [float(f"{value:.4g}") for value in point], factors
+
+
+def fit_host(
+    steps: Steps, p: Sequence[float], work: Factors, fixed: Sequence[float] | None = None
+) -> tuple[list[float], Factors]:
+    """Seconds per launch and per layer of the reference host, which may be ``fixed``, and the factors of launches."""
+    factors: Factors = {}
+    point = list(fixed or HOST_START)
+    rows, spread = steps.timed, steps.spread(work)
+    for _ in range(ROUNDS):
+        if fixed is None:
+            launches = steps.spread(factors)
+
+            def cost(x: Sequence[float], launches: Any = launches) -> float:
+                return float(np.mean(np.abs(steps.errors(p, spread, x, launches)[rows])))
+
+            point, _ = pattern_search(cost, point)
+        factors = steps.fit_factors(partial(steps.errors, p, spread, point), rows, factors)
     return [float(f"{value:.4g}") for value in point], factors
 
 
 def fit_speed(
     closed: Coefficients, base: Coefficients, runs: Sequence[Run], gpus: Mapping[str, GpuEntry]
-) -> tuple[dict[str, list[float]], Factors, Factors]:
-    """GPU id → [matmul, attention, bandwidth, launch seconds, ramp tokens]; factors of traced cells; of closed ones.
+) -> tuple[dict[str, list[float]], dict[str, dict[str, list[float]]]]:
+    """GPU id → [matmul, attention, bandwidth, kernel seconds, launch seconds, layer seconds]; set id → {traced, closed:
+    [factor of work, of launches]}.
 
-    The factors are those of the card with most runs; every other card's figures are fitted with them.
+    Factors and the host's figures are those of the card with most runs; every other card is fitted with them.
     """
-    timed = [run for run in runs if run.step_seconds and run.paced_by]
+    known = [run for run in runs if run.gpu_seconds]
     figures: dict[str, list[float]] = {}
-    traced: Factors = {}
-    plain: Factors = {}
-    cards = sorted({run.gpu for run in timed}, key=lambda gpu: (-sum(run.gpu == gpu for run in timed), gpu))
+    pairs: dict[str, tuple[Factors, Factors]] = {}
+    host: list[float] = []
+    cards = sorted({run.gpu for run in known}, key=lambda gpu: (-sum(run.gpu == gpu for run in known), gpu))
     for gpu in cards:
-        mine = [run for run in timed if run.gpu == gpu]
-        sound = [run for run in mine if locate(base, run)[2].basis == 0]
+        mine = [run for run in known if run.gpu == gpu]
+        sound = [run for run in mine if locate(base, run)[2].extra is not None]
         if len(sound) < LEAST_RUNS_OF_A_CARD:
             sound = mine
         if len(sound) < LEAST_RUNS_OF_A_CARD:
             continue
-        figures[gpu], factors = fit_card(Steps(base, sound), ceilings(gpus.get(gpu)), traced or None)
-        if not traced:
-            traced, plain = factors, Steps(closed, mine).fit_factors(figures[gpu], {})
-    return figures, traced, plain
+        steps, most = Steps(base, sound), ceilings(gpus.get(gpu))
+        if pairs:
+            point, _ = fit_card(steps, most, pairs["traced"][0])
+        else:
+            point, work = fit_card(steps, most)
+            host, launches = fit_host(steps, point, work)
+            pairs["traced"] = work, launches
+            plain = Steps(closed, mine)
+            rows = ~np.isnan(plain.gpu_seconds)
+            own: Factors = {}
+            for _ in range(ROUNDS):
+                own = plain.fit_factors(partial(plain.errors_of_card, point), rows, own)
+            pairs["closed"] = own, fit_host(plain, point, own, host)[1]
+        figures[gpu] = [*point, *host]
+    factors = {
+        entry.id: {kind: [float(f"{factor_of(part, entry.id):.4g}") for part in pair] for kind, pair in pairs.items()}
+        for entry in base.sets
+    }
+    return figures, factors

@@ -9,17 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from .architecture import Shape, UnknownArchitecture, describe
-from .estimate import BASES, ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, GpuFigures, Row, Speed
-from .estimate_closed import UNFUSED_LOGIT_BYTES, approximate, make_sets, quantise_speed, shorten_row, supports
+from .estimate import BASES, ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, GpuFigures, Row
+from .estimate_closed import (
+    UNFUSED_LOGIT_BYTES,
+    WITHOUT_CHECKPOINTING,
+    approximate,
+    loop_launches,
+    make_sets,
+    quantise_speed,
+    shorten_row,
+    supports,
+)
 from .records import GIB, GpuEntry, HubFacts
 
 CONTEXT_BYTES = 0.6 * GIB
 """CUDA context of a training process, seen on H100 and H200; other cards are assumed to need as much."""
 MATMUL_SHARE, ATTENTION_SHARE, BANDWIDTH_SHARE = 0.6, 0.35, 0.7
 """Shares of a card's published rates that training reaches, before a fit on measured runs replaces them."""
-LAUNCH_SECONDS, RAMP_TOKENS = 6e-6, 300.0
+KERNEL_SECONDS, LAUNCH_SECONDS, LAYER_SECONDS = 2e-6, 35e-6, 3e-3
 CLOSED = BASES.index("closed")
-FITTED = ("cap", "reserved", "bands")
+FITTED = ("cap", "reserved", "bands", "factors")
 """Fields of a set that ``fit`` writes; its other values belong to cells."""
 
 
@@ -44,7 +53,8 @@ def gpu_figures(gpu: GpuEntry, calibration: Mapping[str, Any] | None = None) -> 
         usable, context, rate * 1e12 * shares.get("matmul", MATMUL_SHARE),
         rate * 1e12 * shares.get("attention", ATTENTION_SHARE),
         gpu.bandwidth_gb_s * 1e9 * shares.get("bandwidth", BANDWIDTH_SHARE),
-        shares.get("launch_seconds", LAUNCH_SECONDS), shares.get("ramp_tokens", RAMP_TOKENS),
+        shares.get("kernel_seconds", KERNEL_SECONDS), shares.get("launch_seconds", LAUNCH_SECONDS),
+        shares.get("layer_seconds", LAYER_SECONDS),
     )  # fmt: skip
 
 
@@ -82,6 +92,7 @@ def build_coefficients(
                 for name, values in (traced or {}).get(key, {}).get("sets", {}).items()
                 if "rows" in values and supports(shape, name)
             }
+            known = {name: with_branches(name, cell, known, shape) for name, cell in known.items()}
             entry = approximate(shape, sets, known)
             cells: dict[int, Cell] = {}
             for i, item_set in enumerate(sets):
@@ -92,17 +103,15 @@ def build_coefficients(
         models[item.hub_id] = index_of[key]
         shapes[item.hub_id] = shape
     figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
-    return Coefficients(sets, tuple(architectures), models, figures), shapes
+    low, high = (calibration or {}).get("pace", (1.0, 1.0))
+    return Coefficients(sets, tuple(architectures), models, figures, (low, high)), shapes
 
 
 def fold_fit(cell: Cell, values: Mapping[str, Any], entry: CoefficientSet, architecture: Architecture) -> Cell:
-    """A cell with what was fitted for its set: rows of the closed form corrected, work and launches scaled."""
-    closed = cell.basis == CLOSED
-    if closed and "rows" in values:
-        cell = replace(cell, rows=tuple(correct_rows(row, values["rows"], entry, architecture) for row in cell.rows))
-    if "speed" in values:
-        cell = replace(cell, speed=adjust_speed(cell.speed, values["speed"]["closed" if closed else "traced"]))
-    return cell
+    """A cell with what was fitted for the memory of its set: rows of the closed form corrected."""
+    if cell.basis != CLOSED or "rows" not in values:
+        return cell
+    return replace(cell, rows=tuple(correct_rows(row, values["rows"], entry, architecture) for row in cell.rows))
 
 
 def traced_cell(values: Mapping[str, Any]) -> Cell:
@@ -112,14 +121,25 @@ def traced_cell(values: Mapping[str, Any]) -> Cell:
     units = (ROW_UNITS[0], ROW_UNITS[2]) * 2
     scaled = tuple(float(f"{value / unit:.3g}") for value, unit in zip(extra, units, strict=True))
     rows = tuple(dict.fromkeys(shorten_row(row) for row in values["rows"]))
-    return Cell(rows, quantise_speed(values["speed"]), 0, scaled)  # type: ignore[arg-type]
+    return Cell(rows, quantise_speed((*values["speed"], 0.0, 0.0, 0.0)), 0, scaled)  # type: ignore[arg-type]
 
 
-def adjust_speed(speed: Speed, factors: Sequence[float]) -> Speed:
-    """A cell's terms with the fitted factors (of work, of launches) folded in, as short numbers."""
-    work, launches = factors
-    values = (*(value * work for value in speed[:4]), speed[4] * launches)
-    return tuple(float(f"{value:.3g}") for value in values)  # type: ignore[return-value]
+def with_branches(name: str, cell: Cell, known: Mapping[str, Cell], shape: Shape) -> Cell:
+    """A traced cell with what its adapters alone move and launch, which is what it does beyond prompt-tuning, the same
+    model without adapters; and with the launches of its loops over the length."""
+    recipe, method, checkpointing = name.split("/")
+    on = checkpointing == "on"
+    speed = (*cell.speed[:5], 0.0, 0.0, float(f"{loop_launches(shape, on):.3g}"))
+    bare, lora = known.get(f"{recipe}/prompt_tuning/on"), known.get(f"{recipe}/lora/on")
+    own = known.get(f"{recipe}/{method}/on")
+    if "lora" in method or method == "dora":
+        branches = launches = 0.0
+        if bare and lora and own:
+            branches = cell.speed[3] * max(1.0 - bare.speed[3] / own.speed[3], 0.0)
+            source = own if method == "dora" else lora
+            launches = max(source.speed[4] - bare.speed[4], 0.0) * (1.0 if on else WITHOUT_CHECKPOINTING)
+        speed = (*speed[:5], float(f"{branches:.3g}"), float(f"{min(launches, cell.speed[4]):.3g}"), speed[7])
+    return replace(cell, speed=speed)
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -167,6 +187,8 @@ def calibrate_sets(sets: Sequence[CoefficientSet], calibration: Mapping[str, Any
         for name in ("cap", "reserved"):
             if name in values:
                 values[name] = tuple(values[name])
+        if "factors" in values:
+            values["factors"] = {basis: (pair[0], pair[1]) for basis, pair in values["factors"].items()}
         if "bands" in values:
             values["bands"] = {
                 basis: {**entry.bands[basis], **{k: (v[0], v[1]) for k, v in bands.items()}}

@@ -9,10 +9,23 @@ moment of a step at which memory can peak; the peak is the largest row:
     T     = micro_batch·seq,   seq = seq_len + the set's virtual tokens
     chunk = smallest power of two ≥ ceil(T / chunks), at most T    (tokens per chunk of a fused loss)
 
-``u0…u5`` are ``ROW_UNITS`` (bytes), so that coefficients are short integers. ``docs/assets/js/estimate.mjs`` is the
-twin of ``evaluate``: same operations, same order, so both give the same doubles (``tests/vectors/estimate.json``).
+``u0…u5`` are ``ROW_UNITS`` (bytes), so that coefficients are short integers.
 
-The published file ``/api/v1/coefficients.json`` (version 1):
+The *time* of a step is that of three stretches, one after the other. In each, the card works on kernels while the
+processor launches the next ones, and the slower of both decides:
+
+    layers  card: matmul FLOPs, attention FLOPs and moved bytes over the card's rates, times the set's factor of work,
+            and a moment per kernel; processor: (launches·seconds per launch + layers·seconds per layer)·factor·pace.
+            They overlap almost wholly: (card⁸ + processor⁸)^⅛
+    loss    a fused loss works through the tokens in chunks and reads the head's weights for each: head FLOPs, bytes of
+            all chunks and 6 bytes a logit, or the chunks' launches·pace
+    update  bytes that the optimiser moves per trained parameter (of adapters this is part of the layers)
+
+``pace`` is how long the processor takes for a fixed piece of launching, over what it takes on the reference host.
+``docs/assets/js/estimate.mjs`` is the twin of ``evaluate``: same operations, same order, so both give the same doubles
+(``tests/vectors/estimate.json``).
+
+The published file ``/api/v1/coefficients.json`` (version 2):
 
     version, row_units, speed_units
     sets           list of {id: "recipe/method/on|off" (checkpointing), weights, trained: all|adapters|prompt,
@@ -20,20 +33,28 @@ The published file ``/api/v1/coefficients.json`` (version 1):
                    virtual_tokens,
                    reserved: [constant, factor, per logit byte], cap: the same for min_cap,
                    target_bytes (per untargeted input and token), layer_target_bytes (the same, of one layer, where
-                   the peak is the backward pass of a layer), speed_factor,
-                   bands: {basis: {allocated|cap|reserved|speed|launch: [low, high]}}}; launch: of the speed where
-                   launching the kernels takes longer than the card's work
-    architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, weights: {kind: bytes / u0},
-                   linears: {module name: [parameters per rank, inputs], both summed over layers},
+                   the peak is the backward pass of a layer),
+                   loss_bytes (per chunk of a fused loss and weight of the head), loss_launches (per chunk),
+                   update_bytes (moved per trained parameter), rank_bytes (moved per adapter parameter beyond rank 16),
+                   factors: {traced|closed: [of work, of launches]},
+                   bands: {basis: {allocated|cap|reserved|speed|launch|processor: [low, high]}}}; the last two are of
+                   the speed where the processor sets it, at a known pace and at an unknown one
+    architectures  list of {layers, vocab, hidden, chunks, parameters, per_rank, prompt, fused_loss (whether Liger has
+                   one), weights: {kind: bytes / u0}, linears: {module name: [parameters per rank, inputs], both
+                   summed over layers},
                    cells: {set index: [rows, speed, basis] or [rows, speed, basis, extra]}}
                    row = [fixed, per_rank, per_token, per_rank_token, per_pair, per_chunk, gradients alive 0|1]
-                   speed = [matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches]
+                   speed = [matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches,
+                   adapters' bytes per token, adapters' launches, launches per position], without fused loss and update;
+                   zeros at the end are left out. The adapters' are those of all linear layers and part of the others
                    basis = index into ["estimated", "interpolated", "closed"]
                    extra = beyond the peak, in place of the set's factors where it is known: [smallest cap, the same
                    per token, reserved, the same per token], in units u0 and u2; never less than 0
     models         {Hub id: index of its architecture}
-    gpus           {GPU id: {usable_bytes, context_bytes, matmul_flops, attention_flops, bandwidth, launch_seconds,
-                   ramp_tokens, measured}}; speed fields are null where the card's figures are not known
+    gpus           {GPU id: {usable_bytes, context_bytes, matmul_flops, attention_flops, bandwidth, kernel_seconds,
+                   launch_seconds, layer_seconds, measured}}; speed fields are null where the card's figures are not
+                   known
+    pace           [low, high]: the paces of nine in ten hosts that were measured
 
 A set missing from ``cells`` cannot be run with that architecture (no Liger kernels, say). Sizes are bytes, times are
 seconds.
@@ -49,13 +70,17 @@ from typing import Any, Literal
 
 from .records import Case, Pace
 
-VERSION = 1
+VERSION = 2
 ROW_UNITS = (65536.0, 1024.0, 16.0, 1.0, 1.0, 64.0)
-SPEED_UNITS = (1e6, 1.0, 1e6, 1e3, 1.0)
+SPEED_UNITS = (1e6, 1.0, 1e6, 1e3, 1.0, 1e3, 1.0, 1.0)
+WORK_RANK = 16
+"""Rank of the adapters whose bytes and launches are counted."""
+LOGIT_BYTES = 6.0
+"""Moved per logit of a fused loss: written by one product, turned into its gradient in place, read by the next."""
 BASES = ("estimated", "interpolated", "closed")
 
 Row = tuple[float, float, float, float, float, float, float]
-Speed = tuple[float, float, float, float, float]
+Speed = tuple[float, float, float, float, float, float, float, float]
 Part = Literal["weights", "adapters", "gradients", "optimizer", "activations", "logits", "other"]
 PARTS: tuple[Part, ...] = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "other")
 
@@ -80,7 +105,11 @@ class CoefficientSet:
     cap: tuple[float, float, float] = (0.0, 1.03, 0.0)
     target_bytes: float = 0.0
     layer_target_bytes: float = 0.0
-    speed_factor: float = 1.0
+    loss_bytes: float = 0.0
+    loss_launches: float = 0.0
+    update_bytes: float = 0.0
+    rank_bytes: float = 0.0
+    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     bands: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
@@ -105,6 +134,7 @@ class Architecture:
     parameters: int
     per_rank: int
     prompt: int
+    fused_loss: bool
     weights: Mapping[str, float]
     linears: Mapping[str, tuple[int, int]]
     cells: Mapping[int, Cell]
@@ -119,9 +149,19 @@ class GpuFigures:
     matmul_flops: float | None = None
     attention_flops: float | None = None
     bandwidth: float | None = None
+    kernel_seconds: float | None = None
     launch_seconds: float | None = None
-    ramp_tokens: float = 0.0
+    layer_seconds: float | None = None
     measured: bool = False
+
+    @property
+    def rates(self) -> tuple[float, float, float, float, float, float] | None:
+        """Everything that the time of a step takes, or None where some of it is not known."""
+        matmul, attention, bandwidth = self.matmul_flops, self.attention_flops, self.bandwidth
+        kernel, launch, layer = self.kernel_seconds, self.launch_seconds, self.layer_seconds
+        if not matmul or not attention or not bandwidth or not kernel or not launch or not layer:
+            return None
+        return matmul, attention, bandwidth, kernel, launch, layer
 
 
 @dataclass(frozen=True)
@@ -132,6 +172,7 @@ class Coefficients:
     architectures: tuple[Architecture, ...]
     models: Mapping[str, int]
     gpus: Mapping[str, GpuFigures]
+    pace: tuple[float, float] = (1.0, 1.0)
 
     def set_index(self, case: Case) -> int:
         """Index of the case's set. Raises NotEstimable for a combination that no recipe has."""
@@ -147,6 +188,21 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a step does, before factors: FLOPs, bytes, kernel launches. ``loss`` is that of a fused loss."""
+
+    matmul: float
+    attention: float
+    moved: float
+    launches: float
+    layers: int
+    loss_flops: float
+    loss_moved: float
+    loss_launches: float
+    update_moved: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """One evaluation, all in bytes and seconds, before intervals."""
 
@@ -158,11 +214,16 @@ class Answer:
     basis: int
     pace: Pace | None = None
     """Whether the card or the processor that launches its kernels takes longer."""
+    work: Work | None = None
 
 
-def speed_band(bands: Mapping[str, Any], pace: Pace | None) -> Any:
-    """The interval of the speed: what the processor sets the pace of is much less certain. Twin: ``speedBand``."""
-    return bands["launch"] if pace == "processor" and "launch" in bands else bands["speed"]
+def speed_band(bands: Mapping[str, Any], pace: Pace | None, known: bool) -> Any:
+    """The interval of the speed. Where the processor sets it, it is wider, unless its pace is ``known``.
+
+    Twin: ``speedBand``.
+    """
+    name = "speed" if pace != "processor" else "launch" if known else "processor"
+    return bands.get(name, bands["speed"])
 
 
 def set_id(recipe: str, method: str, checkpointing: bool) -> str:
@@ -185,7 +246,10 @@ def evaluate(
     case: Case,
     gpu: GpuFigures | None = None,
 ) -> Answer:
-    """Memory (bytes) and, with ``gpu``, time (seconds) of one training step. Twin: ``evaluate`` in estimate.mjs."""
+    """Memory (bytes) and, with ``gpu``, time (seconds) of one training step at the case's pace of the processor.
+
+    Twin: ``evaluate`` in estimate.mjs.
+    """
     u = ROW_UNITS
     seq = case.seq_len + entry.virtual_tokens
     tokens = case.micro_batch * seq
@@ -193,14 +257,18 @@ def evaluate(
     chunk = chunk_tokens(tokens, architecture.chunks)
     rank, per_rank = float(case.lora_rank), float(architecture.per_rank)
     untargeted = in_layer = 0.0
+    share = modules = 1.0
     if entry.trained == "adapters" and case.lora_targets != "all-linear":
-        total = inputs = kept = 0.0
+        total = inputs = kept = names = all_parameters = 0.0
         for name, (parameters, width) in architecture.linears.items():
             total += width
+            all_parameters += parameters
             if name in case.lora_targets:
                 kept += parameters
                 inputs += width
+                names += 1.0
         rank = rank * kept / per_rank
+        share, modules = kept / all_parameters, names / len(architecture.linears)
         untargeted = (total - inputs) * entry.target_bytes
         in_layer = (total - inputs) * entry.layer_target_bytes / architecture.layers
         per_rank = kept
@@ -240,97 +308,45 @@ def evaluate(
     else:
         cap = max(entry.cap[0] + entry.cap[1] * peak + entry.cap[2] * full_logits, peak)
         reserved = max(entry.reserved[0] + entry.reserved[1] * peak + entry.reserved[2] * full_logits, cap)
+    s, v = cell.speed, SPEED_UNITS
+    moved = s[2] * v[2] + (s[3] * v[3] - s[5] * v[5] * (1.0 - share)) * tokens
+    moved += per_rank * entry.rank_bytes * (case.lora_rank - WORK_RANK)
+    fused = entry.loss_bytes > 0.0 and architecture.fused_loss
+    head = float(architecture.vocab * architecture.hidden) if fused else 0.0
+    turns = -(-tokens // chunk) if fused else 0
+    work = Work(
+        matmul=s[0] * v[0] * tokens,
+        attention=s[1] * v[1] * pairs,
+        moved=moved,
+        launches=s[4] * v[4] - s[6] * v[6] * (1.0 - modules) + s[7] * v[7] * seq,
+        layers=architecture.layers,
+        loss_flops=head * (6.0 if entry.trained == "all" else 4.0) * tokens,
+        loss_moved=head * entry.loss_bytes * turns + (LOGIT_BYTES * architecture.vocab * tokens if fused else 0.0),
+        loss_launches=entry.loss_launches * turns,
+        update_moved=trained * entry.update_bytes,
+    )
     seconds: float | None = None
     pace: Pace | None = None
-    if gpu is not None and gpu.matmul_flops and gpu.attention_flops and gpu.bandwidth and gpu.launch_seconds:
-        s, v = cell.speed, SPEED_UNITS
-        matmul = s[0] * v[0] * tokens / gpu.matmul_flops * (1.0 + gpu.ramp_tokens / tokens)
-        attention = s[1] * v[1] * pairs / gpu.attention_flops
-        traffic = (s[2] * v[2] + s[3] * v[3] * tokens) / gpu.bandwidth
-        busy = (matmul + attention + traffic) * entry.speed_factor
-        busy = busy * busy
-        launch = s[4] * v[4] * gpu.launch_seconds
-        launch = launch * launch
-        seconds = sqrt(sqrt(busy * busy + launch * launch))
-        pace = "processor" if launch > busy else "gpu"
-    return Answer(peak, reserved, cap, breakdown, seconds, cell.basis, pace)
+    rates = gpu.rates if gpu is not None else None
+    if rates is not None:
+        factors = entry.factors.get("closed" if cell.extra is None else "traced", (1.0, 1.0))
+        seconds, pace = time_step(work, factors, rates, case.processor_pace or 1.0)
+    return Answer(peak, reserved, cap, breakdown, seconds, cell.basis, pace, work)
 
 
-def to_json(table: Coefficients) -> dict[str, Any]:
-    """The published form of the table; see the module's docstring."""
-    return {
-        "version": VERSION,
-        "row_units": list(ROW_UNITS),
-        "speed_units": list(SPEED_UNITS),
-        "bases": list(BASES),
-        "sets": [
-            {
-                **{name: getattr(entry, name) for name in _SET_FIELDS},
-                "reserved": list(entry.reserved),
-                "cap": list(entry.cap),
-                "bands": {basis: {k: list(v) for k, v in bands.items()} for basis, bands in entry.bands.items()},
-            }
-            for entry in table.sets
-        ],
-        "architectures": [
-            {
-                **{name: getattr(item, name) for name in _ARCHITECTURE_FIELDS},
-                "weights": {k: _short(v) for k, v in item.weights.items()},
-                "linears": {k: list(v) for k, v in item.linears.items()},
-                "cells": {
-                    str(index): [
-                        [[_short(x) for x in row] for row in cell.rows],
-                        [_short(x) for x in cell.speed],
-                        cell.basis,
-                        *([[_short(x) for x in cell.extra]] if cell.extra else []),
-                    ]
-                    for index, cell in item.cells.items()
-                },
-            }
-            for item in table.architectures
-        ],
-        "models": dict(table.models),
-        "gpus": {key: vars(gpu) for key, gpu in table.gpus.items()},
-    }
-
-
-_SET_FIELDS = (
-    "id", "weights", "trained", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "logit_bytes",
-    "virtual_tokens", "target_bytes", "layer_target_bytes", "speed_factor",
-)  # fmt: skip
-_ARCHITECTURE_FIELDS = ("layers", "vocab", "hidden", "chunks", "parameters", "per_rank", "prompt")
-
-
-def _short(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else value
-
-
-def from_json(data: Mapping[str, Any]) -> Coefficients:
-    """The table behind its published form. Raises NotEstimable for another version."""
-    if data.get("version") != VERSION:
-        raise NotEstimable(f"coefficients are version {data.get('version')}, this reads version {VERSION}")
-    sets = tuple(
-        CoefficientSet(
-            **{name: entry[name] for name in _SET_FIELDS},
-            reserved=tuple(entry["reserved"]),
-            cap=tuple(entry["cap"]),
-            bands={basis: {k: (v[0], v[1]) for k, v in bands.items()} for basis, bands in entry["bands"].items()},
-        )
-        for entry in data["sets"]
-    )
-    architectures = tuple(
-        Architecture(
-            **{name: item[name] for name in _ARCHITECTURE_FIELDS},
-            weights=item["weights"],
-            linears={k: (v[0], v[1]) for k, v in item["linears"].items()},
-            cells={
-                int(index): Cell(
-                    tuple(tuple(row) for row in rows), tuple(speed), basis, tuple(extra[0]) if extra else None
-                )
-                for index, (rows, speed, basis, *extra) in item["cells"].items()
-            },
-        )
-        for item in data["architectures"]
-    )
-    gpus = {key: GpuFigures(**value) for key, value in data["gpus"].items()}
-    return Coefficients(sets, architectures, data["models"], gpus)
+def time_step(
+    work: Work, factors: tuple[float, float], rates: tuple[float, float, float, float, float, float], pace: float
+) -> tuple[float, Pace]:
+    """Seconds of a step, and what takes longer in it. ``rates``: ``GpuFigures.rates``."""
+    matmul, attention, bandwidth, kernel, launch, layer = rates
+    card = work.matmul / matmul + work.attention / attention + work.moved / bandwidth
+    card = card * factors[0] + work.launches * kernel
+    host = (work.launches * launch + work.layers * layer) * factors[1] * pace
+    a, b = card * card, host * host
+    a, b = a * a, b * b
+    seconds = sqrt(sqrt(sqrt(a * a + b * b)))
+    loss = work.loss_flops / matmul + work.loss_moved / bandwidth
+    launched = work.loss_launches * launch * pace
+    update = work.update_moved / bandwidth
+    seconds += max(loss, launched) + update
+    return seconds, "processor" if host + launched > card + loss + update else "gpu"

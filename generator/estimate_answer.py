@@ -56,7 +56,8 @@ class Bracket:
         def factor(measured: Callable[[Run], float | None], estimated: Callable[[Answer], float | None]) -> float:
             found = []
             for run in (self.low, self.high):
-                top, bottom = measured(run), estimated(ask(run.case))
+                there = run.case.model_copy(update={"processor_pace": run.processor_pace})
+                top, bottom = measured(run), estimated(ask(there))
                 if not top or not bottom:
                     return 1.0
                 found.append(top / bottom)
@@ -161,7 +162,8 @@ class Estimator:
             bands = {name: widen(band) for name, band in bands.items()}
 
         def spread(value: float, name: str) -> Range:
-            low, high = speed_band(bands, answer.pace) if name == "speed" else bands[name]
+            known = case.processor_pace is not None
+            low, high = speed_band(bands, answer.pace, known) if name == "speed" else bands[name]
             return Range(value=value, low=value * max(low, 0.0), high=value * high)
 
         allocated, reserved, cap = (

@@ -71,11 +71,28 @@ LAYER_TARGET_BYTES = {("stock", False): 6.0, ("lean", False): 8.0, ("stock", Tru
 backward pass of a checkpointed layer saves; traced, adapters on q and v against adapters on all linear layers."""
 
 
-QUANTITIES = ("allocated", "cap", "reserved", "speed", "launch")
+LOSS = {"frozen": (4.0, 4 * 3.1), "full": (18.0, 9 * 3.1), "full_bf16_adam8bit": (8.0, 5 * 3.1)}
+"""Of Liger's fused loss, for each chunk: bytes per weight of the head that are read and written, traced (the gradient
+of an fp32 head is added up in fp32), and launches (traced; a Triton kernel takes the processor three times as long)."""
+UPDATE_BYTES = {"full": 28.0, "full_bf16_adam8bit": 57.0}
+"""Moved by the optimiser per parameter: fused AdamW reads parameter, gradient and two states and writes three of them.
+That of 8-bit AdamW computes more than it moves; this is what it takes on an H100, as bytes."""
+RANK_BYTES = 37.0
+"""Moved per adapter parameter: its cast to bf16 in each pass, its gradient, clipping, AdamW; fitted on ranks to 256."""
+ADAPTER_BYTES, ADAPTER_LAUNCHES = 44.0, 28.8
+"""Of a LoRA branch with checkpointing: bytes per token and input or output, kernels per linear layer; traced."""
+LOOP_LAUNCHES, LOOP_CHUNK = 75.0, 64
+"""Kernels per chunk of so many positions and layer of linear attention in PyTorch's own loop, with checkpointing; seen
+by the profiler on Qwen3.5."""
+WITHOUT_CHECKPOINTING = 2 / 3
+"""Passes of a step without checkpointing over those with: forward and backward instead of twice forward."""
+
+
+QUANTITIES = ("allocated", "cap", "reserved", "speed", "launch", "processor")
 BANDS = {
-    "estimated": ((0.93, 1.07), (0.92, 1.08), (0.9, 1.12), (0.7, 1.4), (0.5, 2.0)),
-    "interpolated": ((0.97, 1.03), (0.96, 1.05), (0.93, 1.08), (0.85, 1.2), (0.6, 1.7)),
-    "closed": ((0.85, 1.15), (0.84, 1.16), (0.8, 1.2), (0.6, 1.7), (0.4, 2.5)),
+    "estimated": ((0.93, 1.07), (0.92, 1.08), (0.9, 1.12), (0.7, 1.4), (0.7, 1.4), (0.5, 2.0)),
+    "interpolated": ((0.97, 1.03), (0.96, 1.05), (0.93, 1.08), (0.85, 1.2), (0.85, 1.2), (0.6, 1.7)),
+    "closed": ((0.85, 1.15), (0.84, 1.16), (0.8, 1.2), (0.6, 1.7), (0.6, 1.7), (0.4, 2.5)),
 }
 """Basis → interval of each quantity until a fit has measured it, as factors of the estimate."""
 
@@ -99,7 +116,9 @@ def make_sets() -> tuple[CoefficientSet, ...]:
                         2.03125 if low else 8, 12 if recipe == "stock" else 0,
                         VIRTUAL_TOKENS if trained == "prompt" else 0,
                         (0.0, 1.05, 0.0), (0.0, 1.03, 0.0), 0.0 if on else 3.0,
-                        LAYER_TARGET_BYTES[recipe, quantised] if on and trained == "adapters" else 0.0, 1.0, bands,
+                        LAYER_TARGET_BYTES[recipe, quantised] if on and trained == "adapters" else 0.0,
+                        *(LOSS[method if trained == "all" else "frozen"] if recipe == "lean" else (0.0, 0.0)),
+                        UPDATE_BYTES.get(method, 0.0), RANK_BYTES if trained == "adapters" else 0.0, {}, bands,
                     )
                 )  # fmt: skip
     return tuple(sets)
@@ -206,14 +225,16 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
 
 
 def _speed(shape: Shape, entry: CoefficientSet) -> Speed:
-    """FLOPs, bytes and kernels of one step: forward, backward and, with checkpointing, a second forward pass."""
+    """FLOPs, bytes and kernels of a step without fused loss and update: forward, backward and, with checkpointing, a
+    second forward pass."""
     recipe, _, checkpointing = entry.id.split("/")
     lean, on, full = recipe == "lean", checkpointing == "on", entry.trained == "all"
     kinds = shape.kinds.items()
     matmul = sum((layer.linear_weights + layer.expert_active_parameters) * number for layer, number in kinds)
     passes = (3.0 if full else 2.0) + (1.0 if on else 0.0)
     head = shape.vocab * shape.hidden
-    flops = 2.0 * matmul * passes + 2.0 * head * (3.0 if full else 2.0)
+    fused = lean and shape.model_type not in UNFUSED_TYPES
+    flops = 2.0 * matmul * passes + (0.0 if fused else 2.0 * head * (3.0 if full else 2.0))
     width = sum(x.heads * x.head_dim * number for x, number in kinds if x.kind in ("attention", "mla"))
     attention = 2.0 * width * (3.5 + (1.0 if on else 0.0))
     count = len(shape.layers)
@@ -221,17 +242,27 @@ def _speed(shape: Shape, entry: CoefficientSet) -> Speed:
     per_layer += 20.0 * shape.layers[0].experts_per_token * (shape.hidden + 3 * shape.layers[0].expert_inner)
     traffic = count * per_layer * (passes - (1.0 if full else 0.0)) * (0.6 if lean else 1.0)
     traffic += shape.vocab * (8.0 if lean else 40.0)
-    weights = shape.text_parameters
-    fixed = 2.0 * weights * passes
+    fixed = 2.0 * shape.text_parameters * passes
     if entry.weights.startswith("nf4"):
         fixed += shape.linear_weights * (0.5 + 2.0) * passes
-    if full:
-        fixed += weights * (34.0 if entry.parameter_bytes == 4 else 12.0)
     modules = sum(len(x.linears) * number for x, number in kinds)
     kernels = count * (40.0 if lean else 75.0) + modules * (14.0 if entry.trained == "adapters" else 2.0)
     if entry.weights.startswith("nf4"):
         kernels += modules * 4.0
-    return (flops, attention, fixed, traffic, kernels * (2.0 + (1.0 if on else 0.0)))
+    done = 1.0 if on else WITHOUT_CHECKPOINTING
+    branches = launched = 0.0
+    if entry.trained == "adapters":
+        sides = sum((x.inputs + x.outputs) * number for layer, number in kinds for x in layer.linears)
+        branches, launched = ADAPTER_BYTES * sides * done, ADAPTER_LAUNCHES * modules * done
+        traffic = max(traffic, 1.2 * branches)
+    kernels *= 2.0 + (1.0 if on else 0.0)
+    return (flops, attention, fixed, traffic, kernels, branches, launched, loop_launches(shape, on))
+
+
+def loop_launches(shape: Shape, checkpointing: bool) -> float:
+    """Launches per position of layers that loop over the sequence in Python."""
+    loops = sum(number for layer, number in shape.kinds.items() if layer.kind == "linear_attention")
+    return LOOP_LAUNCHES / LOOP_CHUNK * loops * (1.0 if checkpointing else WITHOUT_CHECKPOINTING)
 
 
 def quantise_row(row: Row) -> Row:
@@ -283,6 +314,6 @@ def approximate(shape: Shape, sets: tuple[CoefficientSet, ...], known: Container
             linears[x.name] = (old[0] + (x.inputs + x.outputs) * number, old[1] + x.inputs * number)
     return Architecture(
         len(shape.layers), shape.vocab, shape.hidden, -(-shape.vocab // shape.hidden), shape.text_parameters,
-        shape.lora_parameters_per_rank(), VIRTUAL_TOKENS * shape.hidden,
+        shape.lora_parameters_per_rank(), VIRTUAL_TOKENS * shape.hidden, shape.model_type not in UNFUSED_TYPES,
         {kind: float(-(-value // ROW_UNITS[0])) for kind, value in weights.items()}, linears, cells,
     )  # fmt: skip

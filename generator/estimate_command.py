@@ -16,9 +16,10 @@ from rich.table import Table
 
 from .architecture import UnknownArchitecture, describe
 from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key
-from .estimate import NotEstimable, set_id, to_json
+from .estimate import NotEstimable, set_id
 from .estimate_answer import Estimator, judge
 from .estimate_closed import make_sets
+from .estimate_format import to_json
 from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
 from .traced import FOLDER, read_traced
 
@@ -281,6 +282,8 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     }  # fmt: skip
     values["gradient_checkpointing"] = not arguments.no_checkpointing
     values["lora_rank"] = arguments.rank
+    if arguments.processor_pace is not None:
+        values["processor_pace"] = arguments.processor_pace
     if arguments.samples:
         values |= {"samples": arguments.samples, "epochs": arguments.epochs}
     values["lora_targets"] = arguments.targets if arguments.targets == "all-linear" else arguments.targets.split(",")
@@ -326,6 +329,9 @@ def register(commands: Any) -> None:
     command.add_argument("--rank", type=int, default=16, help="LoRA rank (default %(default)s)")
     command.add_argument("--targets", default="all-linear", help='"all-linear" or names with commas')
     command.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    command.add_argument(
+        "--processor-pace", type=float, metavar="N", help="of this host, as `python -m measurements pace` prints it"
+    )
     command.add_argument("--gpu", help="id of a card in catalog/gpus")
     command.add_argument("--gpu-count", type=int, default=1, help="cards, with FSDP full sharding")
     command.add_argument("--samples", type=int, help="samples of --seq-len tokens: duration and rent of a training")

@@ -403,12 +403,23 @@ class Case(Record):
     gradient_checkpointing: bool = True
     lora_rank: int = Field(16, ge=1)
     lora_targets: str | tuple[str, ...] = "all-linear"
+    processor_pace: float | None = Field(
+        None,
+        gt=0,
+        description="how long the processor takes to launch kernels, over what the reference host takes, if known",
+    )
 
 
 Pace = Literal["gpu", "processor"]
+GPU_BOUND = 0.9
+"""Share of a step in which the GPU works, from which on it sets the pace. Above, steps measured twice differ by 0.3 %;
+below, by up to a half, on account of the processor."""
 LAUNCH_BOUND = 0.985
-"""Share of a step in which the processor launches, from which on the GPU waits for it. Steps below repeat to 4 % at
-worst (median 0.3 %), steps above to 48 % (9 and 12 cells measured twice)."""
+"""The same where the GPU's own time was not measured: share of a step in which the processor launches, from which on
+the GPU waits for it."""
+PROBE_SECONDS = 0.05
+"""What the reference host takes for the harness's fixed piece of launching (``measurements/timing.py``): about the
+median of the hosts that were measured, Xeons of the Sapphire Rapids kind."""
 
 
 class Run(Record):
@@ -451,9 +462,18 @@ class Run(Record):
     @property
     def paced_by(self) -> Pace | None:
         """What set the speed of the step; None where it is not known, or was timed beside other work."""
-        if self.launch_share is None or not self.undisturbed:
+        if not self.step_seconds or not self.undisturbed:
+            return None
+        if self.gpu_seconds:
+            return "gpu" if self.gpu_seconds >= GPU_BOUND * self.step_seconds else "processor"
+        if self.launch_share is None:
             return None
         return "processor" if self.launch_share >= LAUNCH_BOUND else "gpu"
+
+    @property
+    def processor_pace(self) -> float | None:
+        """How long the processor took to launch kernels, over what the reference host takes."""
+        return float(f"{self.probe_seconds / PROBE_SECONDS:.4g}") if self.probe_seconds else None
 
 
 # --------------------------------------------------------------------------------------------------------- derived

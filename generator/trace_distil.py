@@ -10,6 +10,7 @@ import numpy as np
 
 from .architecture import Shape
 from .estimate import CoefficientSet, Row, chunk_tokens
+from .estimate_closed import loop_launches
 from .records import Case
 from .trace_allocator import replay, smallest_cap
 from .trace_depth import plan_depths, trace_whole
@@ -92,7 +93,10 @@ def distil_set(config: dict[str, Any], shape: Shape, entry: CoefficientSet) -> d
         ranks = GRID_RANKS if entry.trained == "adapters" else GRID_RANKS[1:2]
         rows = add_waste(choose_rows(total, phases, chunks, ranks), points, chunks)
     speed = count_work(traced.events, traced.primes, traced.repeats)
-    add_optimizer(speed, traced, forms, method)
+    if entry.trained != "all":
+        add_optimizer(speed, traced, forms)
+    loops = loop_launches(shape, case.gradient_checkpointing)
+    speed[4] -= loops * traced.primes.tokens
     return {
         "rows": [[_short(value) for value in row] for row in rows],
         "speed": [_short(value) for value in speed],
@@ -134,18 +138,13 @@ def add_waste(rows: list[Row], points: list[list[int]], chunks: int) -> list[Row
     return [(row[0] + waste, *row[1:]) for row in rows]  # type: ignore[misc]
 
 
-def add_optimizer(speed: list[float], traced: Traced, forms: Any, method: str) -> None:
-    """The optimiser's kernels, which are not traced: what it reads and writes of parameters, gradients and states."""
+def add_optimizer(speed: list[float], traced: Traced, forms: Any) -> None:
+    """The optimiser of adapters, which is not traced: what it reads and writes of parameters, gradients and states."""
     at = {phase: position for position, phase in traced.copies.marks}
     late = traced.copies.order[at["begin"] : at["prepared"]]
     states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[2:])
-    tensors = len(late) - 2
-    if method == "full_bf16_adam8bit":
-        speed[2] += 2 * states + 3 * states
-        speed[4] += tensors / 4
-    else:
-        speed[2] += 2 * states + 1.5 * states
-        speed[4] += tensors / 3 / 24
+    speed[2] += 3.5 * states
+    speed[4] += (len(late) - 2) / 3 / 24
 
 
 def library_versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .estimate import Row, chunk_tokens
+from .estimate import WORK_RANK, Row, chunk_tokens
 from .trace_libraries import FUSED_LOSS
 from .trace_recorder import Events
 from .trace_repeat import Copies
@@ -30,7 +30,6 @@ NEAR = 24
 GRID_TOKENS = tuple(2**n for n in range(7, 18))
 GRID_RANKS = (8, 16, 64, 256)
 TOLERANCE = 0.001
-WORK_RANK = 16
 PAIR_FLOPS = 150.0
 """FLOPs in the time of one byte, on the cards that were measured: their attention rate over their bandwidth."""
 ALIVE = ("backward_first", "backward_rest", "step")
@@ -164,19 +163,15 @@ def count_work(events: Events, primes: Primes, repeats: int) -> list[float]:
     """[matmul FLOPs per token, attention FLOPs per pair, bytes, bytes per token, launches] of a step, rank 16.
 
     What fused attention leaves to element-wise kernels where it cannot be used (scores, masks) counts as attention at
-    ``PAIR_FLOPS`` per byte. The fused loss reads the head's weights once per chunk; the number of chunks hardly depends
-    on the length.
+    ``PAIR_FLOPS`` per byte. The fused loss, whose chunks depend on the length, is left to ``estimate.evaluate``.
     """
     flops, attention, moved = np.zeros(3), 0.0, np.zeros(3)
     launches = 0.0
     for place, work in events.work.items():
         times = repeats if place is not None and place[1] == 1 else 1
-        launches += times * work.launches
         if place == FUSED_LOSS:
-            flops[1] += sum(work.products) / primes.tokens
-            moved[1] += sum(work.moved) / primes.tokens
-            moved[0] += sum(x for x in work.matrices if x % primes.length)
             continue
+        launches += times * work.launches
         flops += times * _by_power(work.products, primes)
         moved += times * _by_power(work.moved, primes)
         moved[0] += times * _by_power(work.matrices, primes)[0]

@@ -27,7 +27,7 @@ from typing import Any
 from .estimate_closed import make_sets
 from .records import Problem
 
-SCHEMA, TRACER = 1, 3
+SCHEMA, TRACER = 1, 5
 FOLDER = "traced"
 
 Traced = dict[str, Any]

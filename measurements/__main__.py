@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     curves.add_argument("--cpu", action="store_true")
     for name, words in (("validate", "check result files"), ("summary", "count cells and repeat errors")):
         commands.add_parser(name, help=words).add_argument("--results", type=Path, default=RESULTS)
+    commands.add_parser(
+        "pace", help="how quick this host's processor is at launching kernels, over the reference host's"
+    )
     old = commands.add_parser("supersede", help="list results that a later one of the same cell makes redundant")
     old.add_argument("--results", type=Path, default=RESULTS)
     old.add_argument("--delete", action="store_true", help="delete them")
@@ -233,6 +236,19 @@ def count_gpus(options: argparse.Namespace) -> int:
         return torch.cuda.device_count() or 1
 
 
+def _tell_pace() -> int:
+    """Print this host's pace, for ``estimate --processor-pace``. A GPU is needed: launching is what is timed."""
+    import torch
+
+    from .timing import read_pace
+
+    if not torch.cuda.is_available():
+        print("pace: torch sees no GPU, and launching kernels on one is what is timed", file=sys.stderr)
+        return 2
+    print(f"{read_pace(torch.device('cuda', 0)):.2f}")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
@@ -240,6 +256,8 @@ def main(arguments: list[str]) -> int:
             return _run(options, arguments)
         if options.command == "curves":
             return _compare_curves(options)
+        if options.command == "pace":
+            return _tell_pace()
         if options.command == "plan":
             cells = _planned(options)
             options.out.write_text("".join(plan_line(cell) + "\n" for cell in cells))

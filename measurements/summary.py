@@ -52,13 +52,17 @@ def summarise(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-LAUNCH_BOUND = 0.985  # share of a step in which the processor launches, from which on the GPU waits for it
+GPU_BOUND = 0.9  # share of a step in which the GPU works, from which on it sets the pace
+LAUNCH_BOUND = 0.985  # where that was not measured: share of a step in which the processor launches
 
 
 def waits_for_processor(data: dict[str, Any]) -> bool | None:
     """Whether the speed of this result is that of the processor rather than of the GPU; None where not recorded."""
-    launch = data["speed"].get("launch_seconds")
-    return None if launch is None else launch >= LAUNCH_BOUND * data["speed"]["median_step_seconds"]
+    speed = data["speed"]
+    if speed.get("gpu_seconds") is not None and speed["median_step_seconds"]:
+        return bool(speed["gpu_seconds"] < GPU_BOUND * speed["median_step_seconds"])
+    launch = speed.get("launch_seconds")
+    return None if launch is None else launch >= LAUNCH_BOUND * speed["median_step_seconds"]
 
 
 def _repeat_lines(results: list[dict[str, Any]]) -> list[str]:
@@ -77,6 +81,13 @@ def _repeat_lines(results: list[dict[str, Any]]) -> list[str]:
     alone = [[data for data in found if data["speed"].get("undisturbed")] for found in whole.values()]
     lines += _spread("repeat error of tokens_per_second, timed undisturbed", "speed", "tokens_per_second", alone)
     lines += _spread("the same where the GPU is busy", "speed", "tokens_per_second", busy.values())
+    paced = [
+        [{"speed": {"paced": data["speed"]["tokens_per_second"] * data["speed"]["probe_seconds"]}} for data in found]
+        for found in whole.values()
+        if all(waits_for_processor(data) and data["speed"].get("probe_seconds") for data in found)
+    ]
+    lines += _spread("the same where the processor is, at its pace", "speed", "paced", paced)
+    lines += _spread("repeat error of gpu_seconds", "speed", "gpu_seconds", whole.values())
     for tier, field in (("memory", "peak_allocated_bytes"), ("speed", "tokens_per_second")):
         pairs = [
             [_median(whole[key], tier, field), data] for key, found in cut.items() if key in whole for data in found
@@ -93,7 +104,7 @@ def _median(found: list[dict[str, Any]], tier: str, field: str) -> dict[str, Any
 def _spread(name: str, tier: str, field: str, groups: Iterable[list[dict[str, Any]]]) -> list[str]:
     errors = []
     for group in groups:
-        values = [data[tier][field] for data in group if data[tier][field]]
+        values = [data[tier][field] for data in group if data[tier].get(field)]
         if len(values) > 1:
             errors.append(max(values) / min(values) - 1)
     if not errors:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,6 +25,7 @@ ENOUGH_SECONDS = 3.0  # two steps that take so long are enough
 MOST_TIMED_STEPS = 8
 LEAST_TIMED_STEPS = 3
 
+REFERENCE_SECONDS = 0.05  # of the probe on the reference host: the median of those measured on 2026-11-26
 PROBE_LAYERS, PROBE_WIDTH, PROBE_ROWS, PROBE_PASSES = 24, 64, 8, 6
 
 os.environ.setdefault("TEARDOWN_CUPTI", "1")  # else launches stay a little slower once a step was profiled
@@ -56,6 +58,17 @@ class Probe:
         for _ in range(PROBE_PASSES):
             self._pass()
         return time.perf_counter() - begin
+
+
+def read_pace(device: torch.device, passes: int = 40) -> float:
+    """How long the processor takes for the probe, over what the reference host takes: median of ``passes``."""
+    probe = Probe(device)
+    found = []
+    for _ in range(passes):
+        found.append(probe.seconds())
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return statistics.median(found) / REFERENCE_SECONDS
 
 
 def sum_busy(spans: Iterable[tuple[int, int]]) -> int:

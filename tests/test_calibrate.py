@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,13 @@ import pytest
 
 from generator.accuracy import accuracy, usable
 from generator.architecture import describe
-from generator.calibrate import fit
-from generator.calibrate_speed import Steps, ceilings, fit_speed, pattern_search
+from generator.calibrate import at_any_pace, fit
+from generator.calibrate_speed import Steps, ceilings, factor_of, fit_speed, pattern_search
 from generator.coefficients import build_coefficients, correct_rows, read_json, shape_key
 from generator.dataset import load_dataset
 from generator.estimate import evaluate
 from generator.estimate_command import build_estimator
-from generator.records import Case, HubFacts, Run
+from generator.records import PROBE_SECONDS, Case, HubFacts, Run
 from generator.runs import read_runs
 
 from .test_estimate import GIVEN, H100, QWEN, SHALLOW
@@ -59,8 +61,13 @@ def make_runs(facts: Sequence[HubFacts]) -> list[Run]:
                     cell, entry = architecture.cells[index], table.sets[index]
                     rows = tuple(correct_rows(row, (2.0, 0.1, 0.1, 0.0, 0.0), entry, architecture) for row in cell.rows)
                     true = type(cell)(rows, cell.speed, cell.basis)
-                    answer = evaluate(entry, architecture, true, case, table.gpus[H100.id])
-                    assert answer.step_seconds
+                    pace = (0.8, 1.0, 1.3)[len(runs) % 3]
+                    at_pace = case.model_copy(update={"processor_pace": pace})
+                    card = table.gpus[H100.id]
+                    alone = replace(card, launch_seconds=1e-15, layer_seconds=1e-15)
+                    answer = evaluate(entry, architecture, true, at_pace, card)
+                    busy = evaluate(entry, architecture, true, at_pace, alone).step_seconds
+                    assert answer.step_seconds and busy
                     seconds = answer.step_seconds * 1.25
                     runs.append(
                         Run(
@@ -71,7 +78,7 @@ def make_runs(facts: Sequence[HubFacts]) -> list[Run]:
                             peak_reserved_bytes=round(answer.allocated * 1.08), process_bytes=None,
                             context_bytes=600 << 20, min_cap_bytes=round(answer.allocated * 1.04),
                             load_peak_bytes=None, breakdown_bytes=None, step_seconds=seconds, undisturbed=True,
-                            launch_share=1.0 if answer.pace == "processor" else 0.6,
+                            gpu_seconds=busy * 1.25, probe_seconds=pace * PROBE_SECONDS,
                             tokens_per_second=micro_batch * seq_len / seconds, tflops_per_second=None, mfu=None,
                             environment={}, date=date(2026, 11, 24),
                         )
@@ -115,51 +122,75 @@ def test_a_fit_leaves_traced_memory_alone_and_scales_its_work() -> None:
     fact = HubFacts(hub_id="test/traced", config=SHALLOW)
     traced = {shape_key(describe(SHALLOW)): {"sets": {"stock/lora/on": GIVEN}}}
     values = {"rows": [1.0, 0.5, 0.5, 9.0, 1e9], "cap": [0.0, 9.0, 0.0], "reserved": [0.0, 9.0, 0.0],
-              "speed": {"traced": [2.0, 0.5], "closed": [1.0, 1.0]}}  # fmt: skip
+              "factors": {"traced": [2.0, 0.5], "closed": [1.0, 1.0]}}  # fmt: skip
     plain, _ = build_coefficients([fact], [H100], None, traced)
     fitted, _ = build_coefficients([fact], [H100], {"sets": {"stock/lora/on": values}}, traced)
     index = plain.set_index(Case(method="lora"))
     before, after = plain.architectures[0].cells[index], fitted.architectures[0].cells[index]
-    assert after.rows == before.rows and after.extra == before.extra
-    assert after.speed[0] == pytest.approx(2 * before.speed[0], rel=0.01)
-    assert after.speed[4] == pytest.approx(before.speed[4] / 2, rel=0.01)
+    assert after == before
     answer = evaluate(fitted.sets[index], fitted.architectures[0], after, Case(method="lora"))
     assert answer.allocated <= answer.cap < 1.2 * answer.allocated
+    for pace, change in ((1e-6, 2.0), (1e6, 0.5)):  # the card decides, the processor decides
+        case = Case(method="lora", micro_batch=4, processor_pace=pace)
+        slow, quick = (
+            evaluate(each.sets[index], each.architectures[0], before, case, each.gpus[H100.id]).step_seconds
+            for each in (fitted, plain)
+        )
+        assert slow and quick and slow / quick == pytest.approx(change, rel=0.05)
 
 
-def test_speed_factors_are_found_where_runs_show_them(facts: list[HubFacts], runs: list[Run]) -> None:
+def test_factors_are_found_where_runs_show_them(facts: list[HubFacts], runs: list[Run]) -> None:
     table, _ = build_coefficients(facts, [H100])
     slower = [
-        run.model_copy(update={"step_seconds": run.step_seconds * (3.0 if run.case.method == "qlora" else 1.0)})  # type: ignore[operator]
+        run.model_copy(update={"gpu_seconds": run.gpu_seconds * (2.0 if run.case.method == "qlora" else 1.0)})  # type: ignore[operator]
         for run in runs
     ]
     point = [table.gpus[H100.id].matmul_flops, table.gpus[H100.id].attention_flops, table.gpus[H100.id].bandwidth,
-             table.gpus[H100.id].launch_seconds, table.gpus[H100.id].ramp_tokens]  # fmt: skip
-    plain, changed = Steps(table, runs).fit_factors(point, {}), Steps(table, slower).fit_factors(point, {})  # type: ignore[arg-type]
-    assert changed["stock/lora/on"] == plain["stock/lora/on"]
-    assert max(changed["stock/qlora/on"]) > 1.5 * max(plain["stock/qlora/on"])
+             table.gpus[H100.id].kernel_seconds]  # fmt: skip
+
+    def factors(of: list[Run]) -> dict[str, float]:
+        steps = Steps(table, of)
+        return steps.fit_factors(partial(steps.errors_of_card, point), np.full(len(of), True), {})
+
+    plain, changed = factors(runs), factors(slower)
+    assert plain["stock/lora"] == pytest.approx(1.25, rel=0.05)
+    assert changed["stock/qlora"] / plain["stock/qlora"] == pytest.approx(2.0, rel=0.1)
+    assert changed["stock/lora"] == pytest.approx(plain["stock/lora"], rel=0.05)
 
 
-def test_disturbed_times_are_not_fitted_and_noise_of_the_processor_leaves_the_card_alone(
-    facts: list[HubFacts], runs: list[Run]
-) -> None:
+def test_a_method_without_runs_takes_its_relative_s_factor() -> None:
+    factors = {"stock/lora": 2.0, "off": 0.5}
+    assert factor_of(factors, "stock/dora/on") == factor_of(factors, "stock/lora_8bit/on") == 2.0
+    assert factor_of(factors, "stock/lora/off") == 1.0
+    assert factor_of(factors, "lean/lora/on") == 1.0, "another recipe has other kernels"
+    assert factor_of(factors, "stock/full/on") == 1.0
+
+
+def test_the_processor_s_noise_leaves_the_card_alone(facts: list[HubFacts], runs: list[Run]) -> None:
     table, _ = build_coefficients(facts, [H100])
     timed = [run for run in runs if not run.holdout]
     assert {run.paced_by for run in timed} == {"gpu", "processor"}
-    figures, _, factors = fit_speed(table, table, timed, {H100.id: H100})
-    wild = [
-        run.model_copy(update={"step_seconds": run.step_seconds * 1.5})  # type: ignore[operator]
-        if run.paced_by == "processor"
-        else run
-        for run in timed
-    ]
-    other, _, changed = fit_speed(table, table, wild, {H100.id: H100})
-    busy = Steps(table, [run for run in timed if run.paced_by == "gpu"])
-    for fitted, scales in ((figures, factors), (other, changed)):
-        assert np.median(np.abs(busy.errors(fitted[H100.id], scales))) < 0.06
-    assert other[H100.id][3] > 1.2 * figures[H100.id][3]
+    figures, factors = fit_speed(table, table, timed, {H100.id: H100})
+    wild = [run.model_copy(update={"probe_seconds": run.probe_seconds / 2}) for run in timed]  # type: ignore[operator]
+    other, changed = fit_speed(table, table, wild, {H100.id: H100})
+    assert other[H100.id][:4] == figures[H100.id][:4]
+    assert [pair["traced"][0] for pair in changed.values()] == [pair["traced"][0] for pair in factors.values()]
+
+    def launching(fitted: dict[str, list[float]], scales: dict[str, dict[str, list[float]]]) -> float:
+        *_, launch, layer = fitted[H100.id]
+        return (9000 * launch + 28 * layer) * scales["stock/qlora/on"]["traced"][1]
+
+    grown = launching(other, changed) / launching(figures, factors)
+    assert grown == pytest.approx(2.0, rel=0.1), "the same steps, said to be those of a host twice as quick"
     disturbed = [run.model_copy(update={"undisturbed": False, "step_seconds": 99.0}) for run in timed]
     assert fit_speed(table, table, [*timed, *disturbed], {H100.id: H100})[0] == figures
+
+
+def test_an_unknown_pace_widens_the_interval() -> None:
+    known = [0.9, 1 / 0.9]
+    low, high = at_any_pace(known, [0.8, 1.25])
+    assert low == pytest.approx(1 / high, rel=1e-3) and low < 0.8 < 1.25 < high
+    assert at_any_pace(known, [1.0, 1.0]) == pytest.approx(known, rel=1e-3)
 
 
 def test_the_search_finds_a_minimum() -> None:

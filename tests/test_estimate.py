@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from generator.architecture import UnknownArchitecture, count_parameters, describe
 from generator.cli import main
 from generator.coefficients import shape_key
-from generator.estimate import NotEstimable, evaluate, from_json, to_json
+from generator.estimate import NotEstimable, evaluate
 from generator.estimate_answer import LAUNCHED_RATE, PROCESSOR_PACED, REPEATED_RATE, Estimator
 from generator.estimate_command import CaseReader, answer_cases, build_estimator, publish_coefficients
-from generator.records import GIB, Case, GpuEntry, HubFacts, Run
+from generator.estimate_format import from_json, to_json
+from generator.records import GIB, Case, GpuEntry, HubFacts, Range, Run
 from generator.traced import read_traced
 
 from .conftest import node_path
@@ -227,15 +229,18 @@ def test_a_case_between_two_runs_is_interpolated(estimator: Estimator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("launch_share", "undisturbed", "spread", "said"),
-    [(0.4, True, REPEATED_RATE, False), (0.99, True, LAUNCHED_RATE, True), (0.4, False, LAUNCHED_RATE, False),
-     (None, True, LAUNCHED_RATE, False)],
+    ("busy", "launch_share", "undisturbed", "spread", "said"),
+    [(0.95, 0.4, True, REPEATED_RATE, False), (0.5, 0.4, True, LAUNCHED_RATE, True),
+     (0.95, 0.4, False, LAUNCHED_RATE, False), (None, 0.4, True, REPEATED_RATE, False),
+     (None, 0.99, True, LAUNCHED_RATE, True), (None, None, True, LAUNCHED_RATE, False)],
 )  # fmt: skip
 def test_a_measured_rate_is_as_sure_as_what_set_it(
-    estimator: Estimator, launch_share: float | None, undisturbed: bool, spread: float, said: bool
+    estimator: Estimator, busy: float | None, launch_share: float | None, undisturbed: bool, spread: float, said: bool
 ) -> None:
+    """``busy``: share of the step in which the GPU worked; where it was not measured, the processor's share decides."""
     case = Case(seq_len=1024)
-    pace = {"launch_share": launch_share, "undisturbed": undisturbed}
+    pace = {"launch_share": launch_share, "undisturbed": undisturbed, "step_seconds": 2.0,
+            "gpu_seconds": busy and 2.0 * busy}  # fmt: skip
     run = make_run(estimator, case, 1.1).model_copy(update=pace)
     found = Estimator(estimator.table, [run], estimator.shapes).estimate("test/qwen", case, H100)
     rate = found.tokens_per_second
@@ -246,6 +251,19 @@ def test_a_measured_rate_is_as_sure_as_what_set_it(
     assert (PROCESSOR_PACED in found.basis_note) is said
     silent = Estimator(estimator.table, [run.model_copy(update={"tokens_per_second": None})], estimator.shapes)
     assert PROCESSOR_PACED not in silent.estimate("test/qwen", case, H100).basis_note
+
+
+def test_a_slower_processor_slows_only_what_it_paces_and_a_known_one_is_surer(estimator: Estimator) -> None:
+    def rate(case: Case, pace: float | None) -> Range:
+        found = estimator.estimate("test/qwen", case.model_copy(update={"processor_pace": pace}), H100)
+        assert found.tokens_per_second and found.limited_by == ("processor" if case.seq_len < 500 else "gpu")
+        return found.tokens_per_second
+
+    short, long = Case(seq_len=128, method="lora"), Case(seq_len=4096, micro_batch=8, method="lora")
+    assert rate(short, 1.5).value == pytest.approx(rate(short, None).value / 1.5, rel=0.02)
+    assert rate(long, 1.5).value == pytest.approx(rate(long, None).value, rel=0.02)
+    known, unknown = rate(short, 1.0), rate(short, None)
+    assert known.value == unknown.value and known.high - known.low < unknown.high - unknown.low
 
 
 def test_a_training_takes_its_tokens_at_the_estimated_rate(reader: CaseReader) -> None:
@@ -284,24 +302,27 @@ def test_a_config_without_entry_is_traced_where_torch_is(reader: CaseReader, mon
 def vectors(estimator: Estimator) -> dict[str, Any]:
     """The shared vectors: a table, knobs, and what ``evaluate`` answers."""
     cases = []
-    table = estimator.table
+    factors = {"traced": (0.9, 1.3), "closed": (1.1, 0.8)}
+    table = replace(estimator.table, sets=tuple(replace(entry, factors=factors) for entry in estimator.table.sets))
     for hub_id, number in table.models.items():
         for index, entry in enumerate(table.sets):
             architecture = table.architectures[number]
             if index not in architecture.cells:
                 continue
             recipe, method, checkpointing = entry.id.split("/")
-            for micro_batch, seq_len, rank, targets in (
-                (1, 1000, 16, "all-linear"), (3, 2048, 8, ("q_proj", "v_proj", "c_attn")),
+            for micro_batch, seq_len, rank, targets, pace in (
+                (1, 1000, 16, "all-linear", None), (3, 2048, 8, ("q_proj", "v_proj", "c_attn"), 1.3),
             ):  # fmt: skip
                 case = Case(
                     recipe=recipe, method=method, gradient_checkpointing=checkpointing == "on",  # type: ignore[arg-type]
                     micro_batch=micro_batch, seq_len=seq_len, lora_rank=rank, lora_targets=targets,
+                    processor_pace=pace,
                 )  # fmt: skip
                 answer = evaluate(entry, architecture, architecture.cells[index], case, table.gpus[H100.id])
                 knobs = case.model_dump(mode="json")
-                cases.append({"model": hub_id, "gpu": H100.id, "knobs": knobs, "answer": vars(answer)})
-    return {"coefficients": publish_coefficients(estimator), "cases": cases}
+                cases.append({"model": hub_id, "gpu": H100.id, "knobs": knobs,
+                              "answer": {k: v for k, v in vars(answer).items() if k != "work"}})  # fmt: skip
+    return {"coefficients": publish_coefficients(Estimator(table)), "cases": cases}
 
 
 def test_the_vectors_are_what_python_answers(estimator: Estimator) -> None:

@@ -100,10 +100,10 @@ def test_two_results_of_one_cell_that_disagree_are_contradictory_even_when_held_
     pair = [run(SMALL, peak_allocated_bytes=n, holdout=True, repeat=i) for i, n in enumerate((100_000, 102_000))]
     assert disagree(pair)
     assert [w.repeat for w in plan(pair) if w.reason == "contradictory"] == [2]
-    busy = {"undisturbed": True, "launch_share": 0.7}
+    busy = {"undisturbed": True, "launch_share": 0.7, "step_seconds": 1.0}
     assert not disagree([run(SMALL, tokens_per_second=n, **busy) for n in (100.0, 105.0)])
     assert disagree([run(SMALL, tokens_per_second=n, **busy) for n in (100.0, 120.0)])
-    launched = {"undisturbed": True, "launch_share": 0.999}
+    launched = {"undisturbed": True, "launch_share": 0.999, "step_seconds": 1.0}
     assert not disagree([run(SMALL, tokens_per_second=n, **launched) for n in (100.0, 120.0)])
 
 

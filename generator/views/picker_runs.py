@@ -3,11 +3,12 @@
 ``/api/v1/measured.json`` (version 1) is ``{version, environments, runs}``. ``runs`` maps a Hub id to rows of
 
     [gpu, "recipe/method/on|off", micro_batch, seq_len, rank, targets, allocated, reserved, cap, context, rate, parts,
-     environment, pace]
+     environment, pace, processor_pace]
 
 in bytes and tokens per second; rank is 0 and targets "" without adapters, parts follow the order of ``PARTS``,
-environment is an index into ``environments``, pace (what set the rate) one into ``PACES``, null is not measured or not
-known. These are the runs that ``python -m generator estimate`` answers with; docs/assets/js/runs.mjs reads them.
+environment is an index into ``environments``, pace (what set the rate) one into ``PACES``, processor_pace that of
+``Run``; null is not measured or not known. These are the runs that ``python -m generator estimate`` answers with;
+docs/assets/js/runs.mjs reads them.
 
 ``/api/v1/measured/<gpu>.json`` is the same document with the rows of one card: a run stands in only on the card that it
 was measured on. ``measured`` of ``picker.json`` lists the cards that have one.
@@ -57,6 +58,7 @@ def measured_document(dataset: Dataset, only: str | None = None) -> dict[str, An
                 run.peak_allocated_bytes, run.peak_reserved_bytes, run.min_cap_bytes, run.context_bytes,
                 run.tokens_per_second, [parts.get(name) for name in PARTS] if parts else None,
                 environments.index(environment), PACES.index(run.paced_by) if run.paced_by else None,
+                run.processor_pace,
             ]
         )  # fmt: skip
     return {"version": 1, "environments": environments, "runs": runs}

@@ -10,7 +10,7 @@ test("every vector is answered to the last bit", () => {
   assert.ok(cases.length > 50);
   for (const { model, gpu, knobs, answer } of cases) {
     const found = evaluate(coefficients, model, knobs, coefficients.gpus[gpu]);
-    for (const name of ["allocated", "reserved", "cap", "step_seconds"]) {
+    for (const name of ["allocated", "reserved", "cap", "step_seconds", "pace"]) {
       assert.equal(found[name], answer[name], `${model} ${JSON.stringify(knobs)} ${name}`);
     }
     assert.deepEqual(found.breakdown, answer.breakdown);

@@ -68,7 +68,7 @@ const wider = ([low, high]) => [1 - Math.max(2 * (1 - low), SHARDED_WIDTH), 1 + 
 function between([low, high], one, ask, knobs) {
   const ends = [low, high].map((run) => Math.log(run.tokens));
   const share = (Math.log(knobs.micro_batch * knobs.seq_len) - ends[0]) / (ends[1] - ends[0]);
-  const asked = [low, high].map((run) => ask({ ...knobs, micro_batch: run.micro, seq_len: run.length }));
+  const asked = [low, high].map((run) => ask({ ...knobs, micro_batch: run.micro, seq_len: run.length, processor_pace: run.processor_pace }));
   const factor = (measured, estimated) => {
     const found = [low, high].map((run, i) => [measured(run), estimated(asked[i])]);
     if (found.some(([top, bottom]) => !top || !bottom)) return 1;
@@ -104,7 +104,7 @@ export function price(table, model, knobs, card) {
   let rate = answer.step_seconds ? (knobs.micro_batch * knobs.seq_len * card.count) / answer.step_seconds : null;
   const ranges = { allocated: spread(allocated, band("allocated")), reserved: spread(reserved, band("reserved")), cap: spread(cap, band("cap")), rate: null };
   if (rate) {
-    const pace = speedBand(bands, one.pace);
+    const pace = speedBand(bands, one.pace, knobs.processor_pace != null);
     const [low, high] = spread(rate, many ? wider(pace) : pace);
     ranges.rate = card.figures.measured ? [low, high] : [low * UNMEASURED_CARD[0], high * UNMEASURED_CARD[1]];
   }

@@ -1,6 +1,13 @@
 // Twin of generator/estimate.py `evaluate`: the same operations in the same order, so both give the same doubles.
 // Input is /api/v1/coefficients.json; the format is described at the top of generator/estimate.py. Bytes and seconds.
 
+const WORK_RANK = 16; // the rank at which adapters' bytes and launches are counted
+const LOGIT_BYTES = 6; // moved per logit of a fused loss
+
+/** Whether everything is known of a card that the time of a step takes. */
+export const timesSteps = (gpu) =>
+  Boolean(gpu.matmul_flops && gpu.attention_flops && gpu.bandwidth && gpu.kernel_seconds && gpu.launch_seconds && gpu.layer_seconds);
+
 export const setId = (recipe, method, checkpointing) => `${recipe}/${method}/${checkpointing ? "on" : "off"}`;
 
 export function chunkTokens(tokens, chunks) {
@@ -29,7 +36,7 @@ export function find(table, hubId, knobs) {
 }
 
 /**
- * knobs: {recipe, method, gradient_checkpointing, micro_batch, seq_len, lora_rank, lora_targets}, lora_targets being
+ * knobs: {recipe, method, gradient_checkpointing, micro_batch, seq_len, lora_rank, lora_targets, processor_pace}, lora_targets being
  * "all-linear" or an array of module names. gpu: an entry of table.gpus or null.
  * Returns {allocated, reserved, cap, breakdown, step_seconds, tokens_per_second, basis} or null.
  */
@@ -50,18 +57,27 @@ export function evaluateFound(table, found, knobs, gpu = null) {
   let perRank = architecture.per_rank;
   let untargeted = 0;
   let inLayer = 0;
+  let share = 1;
+  let modules = 1;
   if (set.trained === "adapters" && knobs.lora_targets !== "all-linear") {
     let total = 0;
     let inputs = 0;
     let kept = 0;
-    for (const [name, [parameters, width]] of Object.entries(architecture.linears)) {
+    let names = 0;
+    let parametersOfAll = 0;
+    const linears = Object.entries(architecture.linears);
+    for (const [name, [parameters, width]] of linears) {
       total += width;
+      parametersOfAll += parameters;
       if (knobs.lora_targets.includes(name)) {
         kept += parameters;
         inputs += width;
+        names += 1;
       }
     }
     rank = (rank * kept) / perRank;
+    share = kept / parametersOfAll;
+    modules = names / linears.length;
     untargeted = (total - inputs) * set.target_bytes;
     inLayer = ((total - inputs) * set.layer_target_bytes) / architecture.layers;
     perRank = kept;
@@ -105,32 +121,58 @@ export function evaluateFound(table, found, knobs, gpu = null) {
   }
   let seconds = null;
   let pace = null;
-  if (gpu && gpu.matmul_flops && gpu.attention_flops && gpu.bandwidth && gpu.launch_seconds) {
+  if (gpu && timesSteps(gpu)) {
     const v = table.speed_units;
-    const matmul = ((speed[0] * v[0] * tokens) / gpu.matmul_flops) * (1 + gpu.ramp_tokens / tokens);
-    const attention = (speed[1] * v[1] * pairs) / gpu.attention_flops;
-    const traffic = (speed[2] * v[2] + speed[3] * v[3] * tokens) / gpu.bandwidth;
-    let busy = (matmul + attention + traffic) * set.speed_factor;
-    busy *= busy;
-    let launch = speed[4] * v[4] * gpu.launch_seconds;
-    launch *= launch;
-    seconds = Math.sqrt(Math.sqrt(busy * busy + launch * launch));
-    pace = launch > busy ? "processor" : "gpu";
+    const at = (i) => (speed[i] ?? 0) * v[i];
+    let moved = at(2) + (at(3) - at(5) * (1 - share)) * tokens;
+    moved += perRank * set.rank_bytes * (knobs.lora_rank - WORK_RANK);
+    const fused = set.loss_bytes > 0 && architecture.fused_loss;
+    const head = fused ? architecture.vocab * architecture.hidden : 0;
+    const turns = fused ? Math.ceil(tokens / chunk) : 0;
+    const work = {
+      matmul: at(0) * tokens,
+      attention: at(1) * pairs,
+      moved,
+      launches: at(4) - at(6) * (1 - modules) + at(7) * seq,
+      layers: architecture.layers,
+      loss_flops: head * (set.trained === "all" ? 6 : 4) * tokens,
+      loss_moved: head * set.loss_bytes * turns + (fused ? LOGIT_BYTES * architecture.vocab * tokens : 0),
+      loss_launches: set.loss_launches * turns,
+      update_moved: trained * set.update_bytes,
+    };
+    [seconds, pace] = timeStep(work, set.factors[extra ? "traced" : "closed"] ?? [1, 1], gpu, knobs.processor_pace ?? 1);
   }
   const tokensPerSecond = seconds ? (knobs.micro_batch * knobs.seq_len) / seconds : null;
   return { allocated: peak, reserved, cap, breakdown, step_seconds: seconds, tokens_per_second: tokensPerSecond, basis, pace };
 }
 
-/** The interval of the speed: what the processor sets the pace of is much less certain. Twin: `speed_band`. */
-export function speedBand(bands, pace) {
-  return pace === "processor" && bands.launch ? bands.launch : bands.speed;
+/** [seconds, pace] of a step. Twin: `time_step`. */
+function timeStep(work, factors, gpu, pace) {
+  let card = work.matmul / gpu.matmul_flops + work.attention / gpu.attention_flops + work.moved / gpu.bandwidth;
+  card = card * factors[0] + work.launches * gpu.kernel_seconds;
+  const host = (work.launches * gpu.launch_seconds + work.layers * gpu.layer_seconds) * factors[1] * pace;
+  let a = card * card;
+  let b = host * host;
+  a *= a;
+  b *= b;
+  let seconds = Math.sqrt(Math.sqrt(Math.sqrt(a * a + b * b)));
+  const loss = work.loss_flops / gpu.matmul_flops + work.loss_moved / gpu.bandwidth;
+  const launched = work.loss_launches * gpu.launch_seconds * pace;
+  const update = work.update_moved / gpu.bandwidth;
+  seconds += Math.max(loss, launched) + update;
+  return [seconds, host + launched > card + loss + update ? "processor" : "gpu"];
+}
+
+/** The interval of the speed: wider where the processor sets it, unless its pace is known. Twin: `speed_band`. */
+export function speedBand(bands, pace, known = false) {
+  return bands[pace !== "processor" ? "speed" : known ? "launch" : "processor"] ?? bands.speed;
 }
 
 /** 90 % interval of a quantity ("allocated", "cap", "reserved" or "speed"): [low, high]. `pace`: that of the answer. */
 export function interval(table, hubId, knobs, quantity, value, pace = null) {
   const found = find(table, hubId, knobs);
   const bands = found.set.bands[found.basis];
-  const [low, high] = quantity === "speed" ? speedBand(bands, pace) : bands[quantity];
+  const [low, high] = quantity === "speed" ? speedBand(bands, pace, knobs.processor_pace != null) : bands[quantity];
   return [value * low, value * high];
 }
 

@@ -14,14 +14,14 @@ export function caseKey(hub, knobs, gpu) {
   return [hub, gpu, set, knobs.micro_batch, knobs.seq_len, adapters ? knobs.lora_rank : 0, adapters ? targets : ""].join("|");
 }
 
-/** The document as a Map from `caseKey` to {allocated, reserved, cap, context, rate, breakdown, environment, pace}. */
+/** The document as a Map from `caseKey` to {allocated, reserved, cap, context, rate, breakdown, environment, pace, processor_pace}. */
 export function readRuns(document) {
   const found = new Map();
   for (const [hub, rows] of Object.entries(document.runs)) {
-    for (const [gpu, set, micro, length, rank, targets, allocated, reserved, cap, context, rate, sizes, environment, pace] of rows) {
+    for (const [gpu, set, micro, length, rank, targets, allocated, reserved, cap, context, rate, sizes, environment, pace, processorPace] of rows) {
       const breakdown = sizes && Object.fromEntries(PARTS.map((name, i) => [name, sizes[i]]).filter(([, size]) => size !== null));
       found.set([hub, gpu, set, micro, length, rank, targets].join("|"),
-        { allocated, reserved, cap, context, rate, breakdown, environment: document.environments[environment], pace: PACES[pace] ?? null });
+        { allocated, reserved, cap, context, rate, breakdown, environment: document.environments[environment], pace: PACES[pace] ?? null, processor_pace: processorPace ?? null });
     }
   }
   return found;
