@@ -55,9 +55,9 @@ def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture,
 
 
 def is_timed(run: Run) -> bool:
-    """Whether the run's speed can be compared with an estimate: timed undisturbed, and beside the probe that tells how
-    quick the processor was meanwhile."""
-    return bool(run.undisturbed and run.step_seconds and run.gpu_seconds and run.processor_pace)
+    """Whether the run's speed can be compared with an estimate: timed undisturbed, and either set by the GPU or beside
+    the probe that tells how quick the processor was meanwhile."""
+    return bool(run.undisturbed and run.step_seconds and (run.processor_pace or run.paced_by == "gpu"))
 
 
 def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:

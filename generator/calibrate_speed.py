@@ -83,16 +83,22 @@ def factor_of(factors: Factors, name: str) -> float:
     return factors.get(family, 1.0) * (factors.get(OFF, 1.0) if off else 1.0)
 
 
+def card_seconds(run: Run) -> float | None:
+    """The card's own seconds of a step: measured, or those of the whole step where it set the pace."""
+    return run.gpu_seconds or (run.step_seconds if run.paced_by == "gpu" else None)
+
+
 class Steps:
     """The work of measured steps, for evaluating many figures and factors at once."""
 
     def __init__(self, table: Coefficients, runs: Sequence[Run]) -> None:
         self.sets = np.array([locate(table, run)[0].id for run in runs])
+        self.names, self.positions = np.unique(self.sets, return_inverse=True)
         works = [self._work(table, run) for run in runs]
         for name in Work.__dataclass_fields__:
             setattr(self, name, np.array([float(getattr(work, name)) for work in works]))
-        self.gpu_seconds = np.array([run.gpu_seconds or math.nan for run in runs], dtype=float)
-        self.timed = np.array([is_timed(run) for run in runs], dtype=bool)
+        self.gpu_seconds = np.array([card_seconds(run) or math.nan for run in runs], dtype=float)
+        self.timed = np.array([is_timed(run) and run.processor_pace is not None for run in runs], dtype=bool)
         self.seconds = np.array([run.step_seconds or math.nan for run in runs], dtype=float)
         self.pace = np.array([run.processor_pace or 1.0 for run in runs], dtype=float)
 
@@ -107,8 +113,7 @@ class Steps:
 
     def spread(self, factors: Factors) -> Any:
         """Each run's factor."""
-        known = {name: factor_of(factors, name) for name in set(self.sets)}
-        return np.array([known[name] for name in self.sets])
+        return np.array([factor_of(factors, name) for name in self.names])[self.positions]
 
     def card(self, p: Sequence[float], factor: Any) -> tuple[Any, Any, Any]:
         """Seconds that the card works on layers, loss and update."""
@@ -148,12 +153,17 @@ class Steps:
         return {key: float(f"{value:.4g}") for key, value in found.items()}
 
 
-def fit_card(steps: Steps, most: Sequence[float], fixed: Factors | None = None) -> tuple[list[float], Factors]:
-    """The four figures of a card and the factors of its work, which may be ``fixed`` by another card."""
+def fit_card(
+    steps: Steps, most: Sequence[float], fixed: Factors | None = None, near: Sequence[float] | None = None
+) -> tuple[list[float], Factors]:
+    """The four figures of a card and the factors of its work, which may be ``fixed`` by another card.
+
+    ``near``: figures to begin with, which a round changes little.
+    """
     factors: Factors = fixed or {}
-    point: list[float] = list(CARD_START)
+    point: list[float] = list(near or CARD_START)
     rows = ~np.isnan(steps.gpu_seconds)
-    for _ in range(ROUNDS):
+    for _ in range(1 if near or fixed else ROUNDS):
         spread = steps.spread(factors)
 
         def cost(p: Sequence[float], spread: Any = spread) -> float:
@@ -194,7 +204,7 @@ def fit_speed(
 
     Factors and the host's figures are those of the card with most runs; every other card is fitted with them.
     """
-    known = [run for run in runs if run.gpu_seconds]
+    known = [run for run in runs if card_seconds(run)]
     figures: dict[str, list[float]] = {}
     pairs: dict[str, tuple[Factors, Factors]] = {}
     host: list[float] = []

@@ -417,8 +417,8 @@ below, by up to a half, on account of the processor."""
 LAUNCH_BOUND = 0.985
 """The same where the GPU's own time was not measured: share of a step in which the processor launches, from which on
 the GPU waits for it."""
-PROBE_SECONDS = 0.05
-"""What the reference host takes for the harness's fixed piece of launching (``measurements/timing.py``): about the
+PROBE_SECONDS = 0.041
+"""What the reference host takes for the harness's fixed piece of launching (``measurements/timing.py``): the
 median of the hosts that were measured, Xeons of the Sapphire Rapids kind."""
 
 
