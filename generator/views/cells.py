@@ -15,7 +15,7 @@ from ..dataset import Dataset
 from ..estimate import BASES, evaluate
 from ..estimate_answer import Estimator, case_key
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
-from ..traced import FOLDER, read_traced
+from ..traced import FOLDER, read_traced_once
 
 METHODS: tuple[str, ...] = ("full", "full_bf16_adam8bit", "lora", "lora_8bit", "qlora", "prompt_tuning")
 """Methods with an estimate, from the most memory to the least."""
@@ -55,7 +55,7 @@ class Cells:
         folder = self.dataset.root / "catalog"
         facts = [self.dataset.facts(model) for model in self.dataset.catalog.models.values()]
         calibration = read_json(folder / "calibration.json")
-        traced = read_traced(folder / FOLDER)[0]
+        traced = read_traced_once(folder / FOLDER, self.dataset.json_digest)[0]
         table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration, traced)
         return Estimator(table, self.dataset.runs, shapes, calibration)
 

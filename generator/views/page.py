@@ -143,7 +143,7 @@ class PhraseLoader(jinja2.FileSystemLoader):
 
 class InertCodeGenerator(CodeGenerator):
     """Compiles templates so that they write what `inert` returns as it is, not escaped once more, and call macros and
-    functions as they are, not asking first whether they want the context: none does. Together nearly half the rendering.
+    functions as they are, without asking first whether they want the context: none does. Together half the rendering.
     """
 
     def visit_Call(self, node: Any, frame: Any, forward_caller: bool = False) -> None:
