@@ -15,7 +15,7 @@ import pandas as pd
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
 from .curves import LossCurves, read_curves
-from .evidence import Evidence, weigh
+from .evidence import Evidence, columns_of, weigh
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
 from .hub.freshness import is_old, observed_day, origin
 from .hub.snapshot import read_snapshot
@@ -100,9 +100,9 @@ class Dataset:
         """Task id → Hub id → comparable evidence of the catalog's models."""
         quality = load_ranking(self.root).quality
         known = [model.hub_id for model in self.catalog.models.values()]
-        groups = list(self.catalog.benchmarks.values())
+        columns = columns_of(self.catalog.benchmarks.values(), quality.least_compared)
         return {
-            task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge, quality.bridge)
+            task.id: weigh(columns, task.benchmarks, known, quality.ridge, quality.bridge)
             for task in self.catalog.scenarios.values()
         }
 
