@@ -27,9 +27,10 @@ INPUTS = ("catalog", "measurements/results")
 """Folders whose content determines the site, relative to the repository root."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Everything a view may show. Built by `load_dataset`; the look-ups are computed once."""
+    """Everything a view may show. Built by `load_dataset`; the look-ups are computed once. Equal only to itself, so
+    that what is made of it can be kept by it."""
 
     root: Path
     catalog: Catalog

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json
 from ..dataset import Dataset
@@ -78,8 +78,7 @@ class Cells:
         """The cell with gradient checkpointing, rank 16, all linear layers; None where nobody can say."""
         key = (model.id, method, recipe, seq_len, batch)
         if key not in self._answers:
-            case = Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
-            self._answers[key] = self._find(model, case)
+            self._answers[key] = self._find(model, case_of(method, recipe, seq_len, batch))
         return self._answers[key]
 
     def _find(self, model: ModelEntry, case: Case) -> Need | None:
@@ -129,6 +128,12 @@ class Cells:
     @cached_property
     def _ordered(self) -> dict[tuple[str, str], list[tuple[ModelEntry, Need]]]:
         return {}
+
+
+@lru_cache(maxsize=1024)
+def case_of(method: str, recipe: str, seq_len: int, batch: int) -> Case:
+    """The case of a cell: few of them, asked for of every model."""
+    return Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
 
 
 def usable_bytes(gpu: GpuEntry) -> float | None:

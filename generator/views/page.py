@@ -163,7 +163,7 @@ class PageEnvironment(jinja2.Environment):
     """An environment whose `finalize` is `inert`."""
 
     code_generator_class = InertCodeGenerator
-    call = staticmethod(operator.call)
+    call: Any = staticmethod(operator.call)
 
 
 class PageRenderer:
