@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import jinja2
@@ -127,18 +128,37 @@ def compiled(owner: str) -> jinja2.BytecodeCache:
 
 _PLAIN_PHRASE = re.compile(r'\{\{ t\("([^"\\{}]*\S[^"\\{}]*)", "([^"\\{}]*\S[^"\\{}]*)"\) \}\}')
 """A phrase without figures in it. What does not match, such as one with a blank language, is left to `phrase`."""
+_BOTH = re.compile("\ue000([^\ue001]*)\ue001([^\ue002]*)\ue002")
+"""A plain phrase in a compiled template: both languages between characters of private use."""
 
 
 class PhraseLoader(jinja2.FileSystemLoader):
     """Reads templates with their plain phrases put in: a page holds hundreds, and each call of `t` takes time."""
 
-    def __init__(self, folder: Path, language: Language) -> None:
-        super().__init__(folder)
-        self.chosen = rf"\{1 + LANGUAGES.index(language)}"
-
     def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         source, path, is_fresh = super().get_source(environment, template)
-        return _PLAIN_PHRASE.sub(self.chosen, source), path, is_fresh
+        return _PLAIN_PHRASE.sub("\ue000\\1\ue001\\2\ue002", source), path, is_fresh
+
+
+def in_language(code: CodeType, number: int) -> CodeType:
+    """A compiled template with its plain phrases in language `number` of `LANGUAGES`: compiling takes far longer than
+    this, and is done once for all languages."""
+    chosen: list[Any] = []
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            constant = in_language(constant, number)
+        elif isinstance(constant, str):
+            constant = _BOTH.sub(rf"\{number + 1}", constant)
+        chosen.append(constant)
+    return code.replace(co_consts=tuple(chosen))
+
+
+class PageTemplate(jinja2.Template):
+    """A template in the language of its environment."""
+
+    @classmethod
+    def from_code(cls, environment: Any, code: CodeType, *arguments: Any) -> jinja2.Template:
+        return super().from_code(environment, in_language(code, LANGUAGES.index(environment.language)), *arguments)
 
 
 class InertCodeGenerator(CodeGenerator):
@@ -160,10 +180,15 @@ class InertCodeGenerator(CodeGenerator):
 
 
 class PageEnvironment(jinja2.Environment):
-    """An environment whose `finalize` is `inert`."""
+    """An environment of one language, whose `finalize` is `inert`."""
 
     code_generator_class = InertCodeGenerator
+    template_class = PageTemplate
     call: Any = staticmethod(operator.call)
+
+    def __init__(self, language: Language, **options: Any) -> None:
+        super().__init__(**options)
+        self.language = language
 
 
 class PageRenderer:
@@ -174,8 +199,9 @@ class PageRenderer:
         self.known = frozenset(known)
         self._phrases: dict[tuple[str, str], Markup] = {}
         self.environment = PageEnvironment(
-            loader=PhraseLoader(TEMPLATES, language),
-            bytecode_cache=compiled(f"direct_{language}"),
+            language,
+            loader=PhraseLoader(TEMPLATES),
+            bytecode_cache=compiled("pages"),
             auto_reload=False,  # a renderer serves one build; the next one looks at the files again
             undefined=jinja2.StrictUndefined,
             autoescape=True,
