@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
@@ -22,6 +21,9 @@ from .hub.snapshot import read_snapshot
 from .ranking import load_ranking
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INPUTS = ("catalog", "measurements/results")
 """Folders whose content determines the site, relative to the repository root."""
@@ -110,6 +112,8 @@ class Dataset:
     @cached_property
     def models(self) -> pd.DataFrame:
         """One row per catalog model with curated and fetched columns joined; missing values are None/NaN."""
+        import pandas as pd  # a fifth of a second, which commands without this table do without
+
         rows = []
         for model in self.catalog.models.values():
             facts, size, licence = self.facts(model), self.size_class(model), self.licence(model)
