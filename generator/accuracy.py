@@ -10,14 +10,15 @@ import argparse
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate, speed_band
 from .records import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STALE_WEIGHTS = 1.1
 QUANTITIES = ("allocated", "cap", "reserved", "speed")
@@ -165,6 +166,8 @@ def explain(record: Mapping[str, Any], measured: set[str]) -> str:
 
 
 def run_accuracy(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from .dataset import require_dataset
     from .estimate_command import build_estimator
 
@@ -177,6 +180,8 @@ def run_accuracy(arguments: argparse.Namespace) -> int:
 
 def print_accuracy(found: Mapping[str, Any], console: Console) -> None:
     """Errors on the hold-out as tables."""
+    from rich.table import Table
+
     for title, parts in (("nothing", {"all": found["overall"]}), *found["by"].items()):
         table = Table(title, "quantity", "cells", "median", "p95", "worst", "inside", title=f"held out, by {title}")
         for part, quantities in parts.items():

@@ -205,12 +205,27 @@ def locate(text: str, loc: Location, *, key: bool = False) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
+_TEXT, _SEQUENCE, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+
+
 class _Loader(_BaseLoader):
     """A safe loader that remembers keys which stand twice in one mapping."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.repeated: list[tuple[str, int, int]] = []
+        self.without_anchors = "&" not in stream
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As PyYAML's, which looks up a constructor for every node and sees to anchors; most nodes need neither."""
+        if self.without_anchors:
+            if node.tag == _TEXT and isinstance(node, yaml.ScalarNode):
+                return node.value
+            if node.tag == _SEQUENCE and isinstance(node, yaml.SequenceNode):
+                return [self.construct_object(item, True) for item in node.value]
+            if node.tag == _MAPPING and isinstance(node, yaml.MappingNode):
+                return self.construct_mapping(node, True)
+        return super().construct_object(node, deep)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

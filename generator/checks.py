@@ -18,7 +18,7 @@ from .json_places import place_in
 from .ranking import read_ranking
 from .records import Problem, slug
 from .render import rendering_problems
-from .traced import FOLDER, read_traced
+from .traced import FOLDER, read_traced_once
 from .views.page import DeadLink, Page
 
 Rule = Callable[[Dataset], Iterator[Problem]]
@@ -28,6 +28,8 @@ PARAMETER_TOLERANCE = 0.005
 
 
 PLACEHOLDER = re.compile(r"待写|\bto[ -]be[ -]written\b|\bowner/name\b")
+PLACEHOLDER_WORDS = ("待写", "written", "owner/name")
+"""One of them is in every placeholder; looking for plain words is far quicker than for the pattern."""
 
 
 def missing_facts(dataset: Dataset) -> Iterator[Problem]:
@@ -59,7 +61,10 @@ def placeholders(dataset: Dataset) -> Iterator[Problem]:
     """No entry still holds the words that its template gave it."""
     for folder in RECORDS:
         for path in entry_paths(dataset.root, folder):
-            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if not any(word in text for word in PLACEHOLDER_WORDS):
+                continue
+            for number, line in enumerate(text.splitlines(), start=1):
                 if found := PLACEHOLDER.search(line.partition(" #")[0]):
                     file = path.relative_to(dataset.root).as_posix()
                     reason = f"{found[0]!r} is left over from the template"
@@ -92,7 +97,7 @@ def ranking(dataset: Dataset) -> Iterator[Problem]:
 
 def traced_coefficients(dataset: Dataset) -> Iterator[Problem]:
     """Every file of catalog/traced can be read and belongs to a shape of the snapshot."""
-    files, problems = read_traced(dataset.root / "catalog" / FOLDER)
+    files, problems = read_traced_once(dataset.root / "catalog" / FOLDER, dataset.json_digest)
     yield from problems
     if len(dataset.hub) < sum(1 for _ in (dataset.root / "catalog" / "hub").glob("*.json")):
         return  # a record that could not be read may be what a file belongs to

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .architecture import count_parameters
 from .catalog import Catalog, load_catalog
 from .curves import LossCurves, read_curves
-from .evidence import Evidence, weigh
+from .evidence import Evidence, columns_of, weigh
 from .hub.discovered import FOLDER, Discovered, Discovery, read_discovered, without
 from .hub.freshness import is_old, observed_day, origin
 from .hub.snapshot import read_snapshot
@@ -22,13 +22,17 @@ from .ranking import load_ranking
 from .records import HubFacts, LicenceEntry, ModelEntry, Problem, Run, SizeClassEntry
 from .runs import read_runs
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 INPUTS = ("catalog", "measurements/results")
 """Folders whose content determines the site, relative to the repository root."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Everything a view may show. Built by `load_dataset`; the look-ups are computed once."""
+    """Everything a view may show. Built by `load_dataset`; the look-ups are computed once. Equal only to itself, so
+    that what is made of it can be kept by it."""
 
     root: Path
     catalog: Catalog
@@ -99,15 +103,17 @@ class Dataset:
         """Task id → Hub id → comparable evidence of the catalog's models."""
         quality = load_ranking(self.root).quality
         known = [model.hub_id for model in self.catalog.models.values()]
-        groups = list(self.catalog.benchmarks.values())
+        columns = columns_of(self.catalog.benchmarks.values(), quality.least_compared)
         return {
-            task.id: weigh(groups, task.benchmarks, known, quality.least_compared, quality.ridge, quality.bridge)
+            task.id: weigh(columns, task.benchmarks, known, quality.ridge, quality.bridge)
             for task in self.catalog.scenarios.values()
         }
 
     @cached_property
     def models(self) -> pd.DataFrame:
         """One row per catalog model with curated and fetched columns joined; missing values are None/NaN."""
+        import pandas as pd  # a fifth of a second, which commands without this table do without
+
         rows = []
         for model in self.catalog.models.values():
             facts, size, licence = self.facts(model), self.size_class(model), self.licence(model)
@@ -198,16 +204,13 @@ def _read_json(
     return hub, runs, curves, discovery, (*hub_problems, *run_problems, *curve_problems, *search_problems)
 
 
-def input_files(root: Path, kinds: Collection[str] = (".yaml", ".json", ".jsonl")) -> Iterator[Path]:
-    """Every file that determines the site, in a stable order."""
-    for folder in INPUTS:
-        yield from sorted(path for path in (root / folder).rglob("*") if path.suffix in kinds)
-
-
-def input_digest(root: Path, kinds: Collection[str] = (".yaml", ".json", ".jsonl")) -> str:
+def input_digest(root: Path, kinds: tuple[str, ...] = (".yaml", ".json", ".jsonl")) -> str:
     """Digest of names, sizes and change times of the inputs: equal digests mean that nothing was edited."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in input_files(root, kinds):
-        stat = path.stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for top in INPUTS:
+        for folder, _, names in sorted(os.walk(root / top)):
+            for name in sorted(names):
+                if name.endswith(kinds):
+                    stat = os.stat(f"{folder}/{name}")  # noqa: PTH116  (two thousand files, several times a build)
+                    digest.update(f"{folder}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

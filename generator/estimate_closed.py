@@ -149,7 +149,8 @@ def _saved(layer: Layer, shape: Shape, entry: CoefficientSet, lean: bool, stream
     norms = 2 * h * (2 if lean else 4) + (2 * h * (4 if wide else 2) if full and not lean else 0)
     attention = 2.0 * (2 * q + 2 * kv) + 4 * layer.heads if q else 0.0
     expanding = max((x.outputs for x in layer.linears if x.name not in ("q_proj", "qkv_proj", "c_attn")), default=0)
-    gated = sum(1 for x in layer.linears if x.outputs == expanding) > 1 or "gate_up" in str(layer.linears)
+    fused = any("gate_up" in x.name for x in layer.linears)
+    gated = fused or sum(1 for x in layer.linears if x.outputs == expanding) > 1
     inner = max((x.inputs for x in layer.linears), default=h)
     mlp = (4.0 if lean else 6.0) * inner if gated else 4.0 * inner
     if layer.layernorm:
@@ -173,7 +174,7 @@ def _rows(shape: Shape, entry: CoefficientSet, weights: dict[str, float]) -> lis
     stream = 4 if wide else 2
     h, vocab = shape.hidden, shape.vocab
     count = len(shape.layers)
-    rank_parameters = float(shape.lora_parameters_per_rank())
+    rank_parameters = float(shape.lora_parameters_per_rank)
     state = entry.parameter_bytes + entry.optimizer_bytes
     fixed = weights[entry.weights] + WORKSPACE_BYTES
     per_rank = 0.0
@@ -314,6 +315,6 @@ def approximate(shape: Shape, sets: tuple[CoefficientSet, ...], known: Container
             linears[x.name] = (old[0] + (x.inputs + x.outputs) * number, old[1] + x.inputs * number)
     return Architecture(
         len(shape.layers), shape.vocab, shape.hidden, -(-shape.vocab // shape.hidden), shape.text_parameters,
-        shape.lora_parameters_per_rank(), VIRTUAL_TOKENS * shape.hidden, shape.model_type not in UNFUSED_TYPES,
+        shape.lora_parameters_per_rank, VIRTUAL_TOKENS * shape.hidden, shape.model_type not in UNFUSED_TYPES,
         {kind: float(-(-value // ROW_UNITS[0])) for kind, value in weights.items()}, linears, cells,
     )  # fmt: skip

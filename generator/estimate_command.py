@@ -8,11 +8,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from .architecture import UnknownArchitecture, describe
 from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key
@@ -22,6 +20,9 @@ from .estimate_closed import make_sets
 from .estimate_format import to_json
 from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
 from .traced import FOLDER, read_traced
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 CONFIG_ID = "local/config"
 QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "min_cap_bytes", "needed_bytes", "tokens_per_second")
@@ -217,6 +218,8 @@ def answer_cases(reader: CaseReader, lines: Iterable[str]) -> tuple[list[dict[st
 
 def print_answer(title: str, answer: Estimate, gpu: GpuEntry | None, console: Console) -> None:
     """The readable form."""
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", show_edge=False)
     for name in ("", "GiB", "90 % interval"):
         table.add_column(name, justify="left" if not name else "right")
@@ -257,6 +260,8 @@ def print_training(training: Mapping[str, float], console: Console) -> None:
 
 
 def run_estimate(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from .dataset import load_dataset
 
     dataset, problems = load_dataset(arguments.root)

@@ -15,6 +15,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,19 +44,17 @@ class Evidence:
     citations: tuple[Citation, ...]
 
 
-def columns_of(
-    groups: Iterable[BenchmarkGroup], benchmarks: Sequence[str], least: int
-) -> dict[Column, dict[str, float]]:
-    """Column → model → score, for columns of `benchmarks` (all when empty) that compare at least `least` models."""
+def columns_of(groups: Iterable[BenchmarkGroup], least: int) -> dict[Column, dict[str, float]]:
+    """Column → model → score, for columns that compare at least `least` models."""
     columns: dict[Column, dict[str, float]] = defaultdict(dict)
     for group in groups:
         for score in group.scores:
-            if not benchmarks or score.benchmark in benchmarks:
-                key = (group.id, score.benchmark, score.setting or "", score.mode or "", score.kind or "")
-                columns[key].setdefault(score.model, score.score)
+            key = (group.id, score.benchmark, score.setting or "", score.mode or "", score.kind or "")
+            columns[key].setdefault(score.model, score.score)
     return {key: scores for key, scores in columns.items() if len(scores) >= least and 0 < max(scores.values()) <= 100}
 
 
+@lru_cache(maxsize=8192)
 def log_odds(score: float, full: float) -> float:
     """Log-odds of a score out of `full`, kept off the ends where they would be infinite."""
     share = min(max(score / full, 0.01), 0.99)
@@ -84,20 +83,19 @@ def joined(columns: Mapping[Column, Mapping[str, float]]) -> set[str]:
 
 
 def weigh(
-    groups: Iterable[BenchmarkGroup],
+    columns: Mapping[Column, Mapping[str, float]],
     benchmarks: Sequence[str],
     known: Iterable[str],
-    least: int,
     ridge: float,
     bridge: float = 0.0,
 ) -> dict[str, Evidence]:
-    """Hub id → evidence, for the models in `known` that comparable scores of `benchmarks` join.
+    """Hub id → evidence, for the models in `known` that comparable scores of `benchmarks` (of all when empty) join.
 
     `bridge` is the weight of columns of other benchmarks beside the 1 of the task's own; with 0 they take no part.
     """
-    groups = list(groups)
-    own = columns_of(groups, benchmarks, least)
-    columns = columns_of(groups, [], least) if bridge and benchmarks else own
+    own = {key: scores for key, scores in columns.items() if not benchmarks or key[1] in benchmarks}
+    if not bridge:
+        columns = own
     models = sorted(joined(columns))
     if not models or not own:
         return {}
@@ -109,13 +107,13 @@ def weigh(
             continue
         full = 10.0 if max(scores.values()) <= 10 else 100.0
         weight = 1.0 if key in own else bridge
-        rows = [row_of[name] for name in scores]
+        rows = np.array([row_of[name] for name in scores])
         y = np.array([log_odds(score, full) for score in scores.values()])
         # The column's offset stands in this column's equations alone and is eliminated from them at once: what is left
         # to solve has a row per model, not one per model and column.
         share = weight / (weight * len(rows) + ridge)
         normal[rows, rows] += weight
-        normal[np.ix_(rows, rows)] -= weight * share
+        normal[rows[:, None], rows] -= weight * share
         target[rows] += weight * (y - share * y.sum())
         if key in own:
             descending = sorted(scores.values(), reverse=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.commands import build as mkdocs_build
-from mkdocs.commands import serve as mkdocs_serve
 from mkdocs.structure.files import File
 
 from .records import Language
@@ -98,6 +97,7 @@ class _DirtyWarning(logging.Filter):
 def build_changes_only() -> None:
     """From here on the builds of this process skip what did not change; for `serve`, after its first build."""
     import mkdocs_static_i18n.plugin as i18n
+    from mkdocs.commands import serve as mkdocs_serve
 
     def build_changes(config: Any, *, serve_url: str | None = None, dirty: bool = False) -> None:
         mkdocs_build.build(config, serve_url=serve_url, dirty=True)

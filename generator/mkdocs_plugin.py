@@ -7,9 +7,11 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import jieba
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -49,6 +51,7 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
         """Defined so that MkDocs keeps this object, and the loaded dataset with it, between rebuilds of `serve`."""
         if command == "build":
             gc.set_threshold(200_000, 20, 100)  # a build makes little garbage in circles and then ends
+        remember_words()
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Runs first in each pass: load what changed, refuse what is broken."""
@@ -124,6 +127,13 @@ class AtlasPlugin(BasePlugin[AtlasConfig]):
             if share.later and self.again:
                 self.again.touch()
         shutil.rmtree(Path(config.site_dir) / "partials", ignore_errors=True)
+
+
+def remember_words() -> None:
+    """Let the search plugin cut each run of Chinese characters into words once: its pages hold fifty thousand runs, but
+    only three thousand different ones."""
+    if not hasattr(jieba.cut, "cache_info"):
+        jieba.cut = lru_cache(maxsize=None)(jieba.lcut)
 
 
 def generated(config: MkDocsConfig, path: str, content: bytes, language: Language, edit: str | None) -> Any:

@@ -20,7 +20,8 @@ A file whose tracer or versions differ from today's is stale: it is still used, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def read_traced(folder: Path) -> tuple[dict[str, Traced], list[Problem]]:
         else:
             found[path.stem] = data
     return found, problems
+
+
+def read_traced_once(folder: Path, digest: str) -> tuple[Mapping[str, Traced], Sequence[Problem]]:
+    """`read_traced`, once per state of the inputs (``Dataset.json_digest``; empty = not known, read them now)."""
+    return _read_state(folder, digest) if digest else read_traced(folder)
+
+
+@lru_cache(maxsize=1)
+def _read_state(folder: Path, digest: str) -> tuple[Mapping[str, Traced], Sequence[Problem]]:
+    return read_traced(folder)
 
 
 def find_fault(data: Any, key: str, ids: set[str]) -> tuple[str, str] | None:

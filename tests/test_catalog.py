@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from generator.catalog import load_catalog
+from generator.catalog import _Loader, load_catalog
 from generator.catalog_template import render_template
 
 FAMILY = """\
@@ -73,6 +74,20 @@ def test_a_wrong_entry_names_file_line_column_and_field(tmp_path: Path, text: st
     assert found[0].startswith("catalog/gpus/card.yaml:")
     assert expected in found[0]
     assert load_catalog(tmp_path)[0].gpus == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [x, 1, 1.5, yes, null, 2024-01-02, {b: [c, '3']}]\n5: v",
+        "a: &anchor {b: [c, Q & A]}\nd: *anchor",
+        "base: &base {a: 1, b: x}\nmore: {<<: *base, b: y}",
+        "merged: {<<: {a: x, b: y}, b: z}\n!!str 5: !!seq [a]\n= : value",
+        "- plain\n- |\n  block\n- !!binary aGk=",
+    ],
+)
+def test_the_loader_reads_what_yaml_means(text: str) -> None:
+    assert _Loader(text).get_single_data() == yaml.safe_load(text)
 
 
 def test_text_that_is_not_utf8_is_a_problem_not_a_crash(tmp_path: Path) -> None:

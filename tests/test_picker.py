@@ -20,7 +20,7 @@ from generator.dataset import Dataset
 from generator.estimate import NotEstimable
 from generator.estimate_answer import LAUNCHED_RATE, REPEATED_RATE
 from generator.estimate_command import CaseReader, build_estimator
-from generator.evidence import log_odds, weigh
+from generator.evidence import columns_of, log_odds, weigh
 from generator.ranking import load_ranking, read_ranking
 from generator.records import BenchmarkGroup, BenchmarkScore
 from generator.views import api
@@ -47,7 +47,7 @@ def group(name: str, scores: dict[str, float], benchmark: str = "B") -> Benchmar
 def test_scores_of_different_tables_are_joined_only_through_shared_models() -> None:
     easy = group("easy", {"o/a": 90.0, "o/b": 80.0, "o/c": 70.0})
     hard = group("hard", {"o/c": 40.0, "o/d": 60.0, "o/e": 20.0})
-    found = weigh([easy, hard], ["B"], ["o/a", "o/b", "o/c", "o/d", "o/e"], 3, 0.01)
+    found = weigh(columns_of([easy, hard], 3), ["B"], ["o/a", "o/b", "o/c", "o/d", "o/e"], 0.01)
     order = sorted(found, key=lambda name: found[name].standing)
     assert order[0] == "o/e"
     assert found["o/d"].standing > found["o/c"].standing  # d beats c in the table that they share
@@ -60,7 +60,7 @@ def test_a_table_that_no_model_joins_gives_no_evidence() -> None:
         group("two", {"o/c": 50.0, "o/d": 60.0, "o/e": 70.0}),
     ]
     apart = group("apart", {"o/x": 99.0, "o/y": 98.0, "o/z": 97.0})
-    found = weigh([*joined, apart], ["B"], ["o/a", "o/x"], 3, 0.05)
+    found = weigh(columns_of([*joined, apart], 3), ["B"], ["o/a", "o/x"], 0.05)
     assert "o/a" in found and "o/x" not in found
 
 
@@ -72,8 +72,8 @@ def test_other_benchmarks_join_tables_but_are_no_evidence() -> None:
     )
     only = group("only", {"o/c": 40.0, "o/q": 50.0, "o/z": 60.0}, "General")
     everything, known = [old, new, general, only], ["o/a", "o/c", "o/x", "o/q"]
-    assert set(weigh(everything, ["B"], known, 3, 0.05)) != set(known[:3])
-    found = weigh(everything, ["B"], known, 3, 0.05, 0.1)
+    assert set(weigh(columns_of(everything, 3), ["B"], known, 0.05)) != set(known[:3])
+    found = weigh(columns_of(everything, 3), ["B"], known, 0.05, 0.1)
     assert set(found) == {"o/a", "o/c", "o/x"}  # q has no score on the task's own benchmark
     assert found["o/x"].standing > found["o/c"].standing > found["o/a"].standing
     assert {citation.benchmark for one in found.values() for citation in one.citations} == {"B"}
@@ -94,17 +94,17 @@ def test_standings_are_those_of_the_least_squares_with_every_offset_among_the_un
             normal[np.ix_(at, at)] += weight
             target[at] += weight * log_odds(score.score, 100.0)
     strength = dict(zip(names, np.linalg.solve(normal, target), strict=False))
-    found = weigh(tables, ["B"], names, 3, ridge, bridge)
+    found = weigh(columns_of(tables, 3), ["B"], names, ridge, bridge)
     assert len(found) > 30
     assert sorted(found, key=lambda name: found[name].standing) == sorted(found, key=strength.__getitem__)
 
 
 def test_a_column_with_few_models_does_not_count() -> None:
-    assert weigh([group("small", {"o/a": 50.0, "o/b": 60.0})], ["B"], ["o/a"], 3, 0.05) == {}
+    assert weigh(columns_of([group("small", {"o/a": 50.0, "o/b": 60.0})], 3), ["B"], ["o/a"], 0.05) == {}
 
 
 def test_citations_carry_the_place_in_their_own_column() -> None:
-    found = weigh([group("one", {"o/a": 50.0, "o/b": 60.0, "o/c": 70.0})], ["B"], ["o/b"], 3, 0.05)
+    found = weigh(columns_of([group("one", {"o/a": 50.0, "o/b": 60.0, "o/c": 70.0})], 3), ["B"], ["o/b"], 0.05)
     (citation,) = found["o/b"].citations
     assert (citation.group, citation.score, citation.place, citation.compared) == ("one", 60.0, 2, 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -96,19 +97,16 @@ class Shape:
     @cached_property
     def kinds(self) -> dict[Layer, int]:
         """Each different layer, in order, and how many there are of it: most models have one or two."""
+        objects = {id(layer): layer for layer in self.layers}  # hashing a layer goes through all its linear ones
         found: dict[Layer, int] = {}
-        for layer in self.layers:
-            found[layer] = found.get(layer, 0) + 1
+        for key, count in Counter(map(id, self.layers)).items():
+            found[objects[key]] = found.get(objects[key], 0) + count
         return found
 
-    def lora_parameters_per_rank(self, targets: tuple[str, ...] | None = None) -> int:
-        """Adapter parameters for rank 1 on ``targets`` (all linear layers but the head when None)."""
-        return sum(
-            (x.inputs + x.outputs) * count
-            for layer, count in self.kinds.items()
-            for x in layer.linears
-            if targets is None or x.name.rsplit(".", 1)[-1] in targets
-        )
+    @cached_property
+    def lora_parameters_per_rank(self) -> int:
+        """Adapter parameters for rank 1 on all linear layers but the head."""
+        return sum((x.inputs + x.outputs) * count for layer, count in self.kinds.items() for x in layer.linears)
 
 
 def need(config: Config, *names: str) -> int:

@@ -85,7 +85,7 @@ def read_facts(path: Path) -> tuple[HubFacts | None, list[Problem]]:
         return None, [fault.problem]
     try:
         record = HubFacts.model_validate(data)
-        format_facts(record)
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8")  # what `format_facts` would raise
     except ValidationError as error:
         problems = []
         for e in error.errors(include_url=False, include_input=False):

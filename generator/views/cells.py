@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json
 from ..dataset import Dataset
 from ..estimate import BASES, evaluate
 from ..estimate_answer import Estimator, case_key
 from ..records import GIB, Basis, Case, Fit, GpuEntry, ModelEntry, Run, Text
-from ..traced import FOLDER, read_traced
+from ..traced import FOLDER, read_traced_once
 
 METHODS: tuple[str, ...] = ("full", "full_bf16_adam8bit", "lora", "lora_8bit", "qlora", "prompt_tuning")
 """Methods with an estimate, from the most memory to the least."""
@@ -55,7 +55,7 @@ class Cells:
         folder = self.dataset.root / "catalog"
         facts = [self.dataset.facts(model) for model in self.dataset.catalog.models.values()]
         calibration = read_json(folder / "calibration.json")
-        traced = read_traced(folder / FOLDER)[0]
+        traced = read_traced_once(folder / FOLDER, self.dataset.json_digest)[0]
         table, shapes = build_coefficients(facts, self.dataset.catalog.gpus.values(), calibration, traced)
         return Estimator(table, self.dataset.runs, shapes, calibration)
 
@@ -78,8 +78,7 @@ class Cells:
         """The cell with gradient checkpointing, rank 16, all linear layers; None where nobody can say."""
         key = (model.id, method, recipe, seq_len, batch)
         if key not in self._answers:
-            case = Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
-            self._answers[key] = self._find(model, case)
+            self._answers[key] = self._find(model, case_of(method, recipe, seq_len, batch))
         return self._answers[key]
 
     def _find(self, model: ModelEntry, case: Case) -> Need | None:
@@ -129,6 +128,12 @@ class Cells:
     @cached_property
     def _ordered(self) -> dict[tuple[str, str], list[tuple[ModelEntry, Need]]]:
         return {}
+
+
+@lru_cache(maxsize=1024)
+def case_of(method: str, recipe: str, seq_len: int, batch: int) -> Case:
+    """The case of a cell: few of them, asked for of every model."""
+    return Case(recipe=recipe, method=method, seq_len=seq_len, micro_batch=batch)  # type: ignore[arg-type]
 
 
 def usable_bytes(gpu: GpuEntry) -> float | None:

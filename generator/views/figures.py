@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..records import GIB, Range
 
 UNKNOWN = "–"
+
+remembered = lru_cache(maxsize=16384)
+"""The same figures stand on many pages, in both languages."""
 
 
 def is_unknown(value: Any) -> bool:
@@ -27,6 +31,7 @@ def decimals(value: float) -> str:
     return f"{value:.1f}" if magnitude >= 1 else f"{value:.2f}"
 
 
+@remembered
 def gib(size_bytes: float | None) -> str:
     """Bytes in GiB, without the unit."""
     return UNKNOWN if is_unknown(size_bytes) else decimals(float(size_bytes or 0) / GIB)
@@ -37,6 +42,7 @@ def gib_range(size: Range | None) -> str:
     return UNKNOWN if size is None else f"{gib(size.value)} ({gib(size.low)}–{gib(size.high)})"
 
 
+@remembered
 def billions(count: float | None) -> str:
     """Parameters as ``7.62B`` or ``124M``."""
     if is_unknown(count):
@@ -47,6 +53,7 @@ def billions(count: float | None) -> str:
     return f"{value / 1e6:.3g}M"
 
 
+@remembered
 def count(value: float | None) -> str:
     """A plain count with thousands separators."""
     return UNKNOWN if is_unknown(value) else f"{int(value or 0):,}"

@@ -6,6 +6,8 @@ The file is ``{version, data_date, cells: [MeasuredCell, …]}``, cells ordered 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -57,7 +59,8 @@ class MeasuredCell(Record):
     error_speed: float | None = Field(description="estimate / measurement - 1")
 
 
-def measured_cells(dataset: Dataset) -> list[MeasuredCell]:
+@lru_cache(maxsize=1)
+def measured_cells(dataset: Dataset) -> Sequence[MeasuredCell]:
     """Every run in the order of its id. Estimates come from the formula alone, never from the run itself."""
     table = cells_of(dataset).estimator.table
     errors = {record["run"]: record for record in errors_of(table, usable(dataset.runs, table))}

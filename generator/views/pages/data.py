@@ -119,7 +119,7 @@ def _source_days(value: Any) -> list[str]:
     if isinstance(value, Source):
         return [_day(value.observed)]
     if isinstance(value, BaseModel):
-        return [day for field in type(value).model_fields for day in _source_days(getattr(value, field))]
+        return [day for field in vars(value).values() for day in _source_days(field)]
     if isinstance(value, list):
         return [day for item in value for day in _source_days(item)]
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 from ...dataset import Dataset
 from ...records import GIB, Fit, GpuEntry, ModelEntry, Text
@@ -26,6 +27,7 @@ LADDER: tuple[tuple[int, str], ...] = (
 """Sizes in GB and the card that stands for each: what a page's own card is drawn against."""
 DRAWN: tuple[tuple[str, str], ...] = (("qlora", "stock"), ("lora", "stock"))
 """Ways of the two figures."""
+Suited = list[tuple[ModelEntry, list[tuple[Need | None, Fit | None]]]]
 SHOWN = 25
 TINY = 6
 """Smallest models that the page of the machine without a GPU names."""
@@ -44,6 +46,10 @@ def pages(dataset: Dataset) -> Iterator[Page]:
         if usable not in by_size:
             by_size[usable] = [largest_by_length(cells, current, method, recipe, usable) for method, recipe in WAYS]
         return by_size[usable]
+
+    @cache
+    def suited_to(usable: float | None) -> Suited:
+        return suited(cells, current, usable)
 
     for gpu in gpus.values():
         usable = usable_bytes(gpu)
@@ -70,7 +76,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
                 ],
                 "methods": dataset.catalog.methods,
                 "recipes": dataset.catalog.recipes,
-                "models": suited(cells, current, usable),
+                "models": suited_to(usable),
                 "neighbours": neighbours(gpu, gpus.values()),
                 "tiny": current[: -TINY - 1 : -1],
                 "gpus": gpus,
@@ -107,9 +113,7 @@ def beside(gpu: GpuEntry, gpus: Mapping[str, GpuEntry]) -> list[GpuEntry]:
     return [gpu, *below, *above]
 
 
-def suited(
-    cells: Cells, current: list[ModelEntry], usable: float | None
-) -> list[tuple[ModelEntry, list[tuple[Need | None, Fit | None]]]]:
+def suited(cells: Cells, current: list[ModelEntry], usable: float | None) -> Suited:
     """The largest models with some set-up that fits or is tight, with (need, verdict) for QLoRA and LoRA."""
     rows = []
     for model in current:

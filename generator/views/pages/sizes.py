@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
 from ...dataset import Dataset
-from ...evidence import weigh
+from ...evidence import columns_of, weigh
 from ...ranking import load_ranking
 from ...records import ModelEntry, SizeClassEntry, Text
 from ..cells import cells_of, judge, usable_bytes
@@ -29,7 +29,8 @@ def standings(dataset: Dataset) -> dict[str, float]:
     """Hub id → share of the comparable models that its published scores, of all benchmarks, are not below."""
     quality = load_ranking(dataset.root).quality
     known = [model.hub_id for model in dataset.catalog.models.values()]
-    found = weigh(dataset.catalog.benchmarks.values(), (), known, quality.least_compared, quality.ridge)
+    columns = columns_of(dataset.catalog.benchmarks.values(), quality.least_compared)
+    found = weigh(columns, (), known, quality.ridge)
     return {hub_id: evidence.standing for hub_id, evidence in found.items()}
 
 
