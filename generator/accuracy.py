@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STALE_WEIGHTS = 1.1
 QUANTITIES = ("allocated", "cap", "reserved", "speed")
+PUBLISHED = (*QUANTITIES, "speed_anywhere")
+"""The last: speed on a host whose pace is not known."""
 
 
 def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
@@ -68,7 +70,9 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
         entry, architecture, cell = locate(table, run)
         case = run.case.model_copy(update={"processor_pace": run.processor_pace})
         answer = evaluate(entry, architecture, cell, case, table.gpus.get(run.gpu))
-        rate = run.case.micro_batch * run.case.seq_len / answer.step_seconds if answer.step_seconds else None
+        tokens = run.case.micro_batch * run.case.seq_len
+        rate = tokens / answer.step_seconds if answer.step_seconds else None
+        anywhere = evaluate(entry, architecture, cell, run.case, table.gpus.get(run.gpu))
         record: dict[str, Any] = {
             "run": run.id, "model": run.hub_id, "recipe": run.case.recipe, "method": run.case.method, "gpu": run.gpu,
             "checkpointing": run.case.gradient_checkpointing, "micro_batch": run.case.micro_batch,
@@ -83,11 +87,16 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             ("allocated", answer.allocated, run.peak_allocated_bytes), ("cap", answer.cap, run.min_cap_bytes),
             ("reserved", answer.reserved, run.peak_reserved_bytes),
             ("speed", rate, run.tokens_per_second if is_timed(run) else None),
+            ("speed_anywhere", tokens / anywhere.step_seconds if anywhere.step_seconds else None,
+             run.tokens_per_second if is_timed(run) else None),
         )  # fmt: skip
         bands = entry.bands.get("closed" if cell.basis == 2 else "estimated", {})
         for name, value, measured in pairs:
             if value and measured:
-                band = speed_band(bands, answer.pace, True) if name == "speed" and "speed" in bands else bands.get(name)
+                band = bands.get(name)
+                if name.startswith("speed") and "speed" in bands:
+                    known = name == "speed"
+                    band = speed_band(bands, answer.pace if known else anywhere.pace, known)
                 low, high = band or (0.0, math.inf)
                 record[name] = {
                     "estimated": value, "measured": measured, "error": value / measured - 1,
@@ -100,7 +109,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Median, 95th percentile and worst absolute error and the share inside the interval, per quantity."""
     found = {}
-    for name in ("allocated", "cap", "reserved", "speed"):
+    for name in PUBLISHED:
         own = [record[name] for record in records if name in record]
         if own:
             errors = sorted(abs(item["error"]) for item in own)

@@ -190,13 +190,20 @@ EXTRA = (  # questions of their own: the reference cell, int8, 16k tokens, the e
 REPEATED = 10  # cells measured twice
 
 
+def _positions(method: str) -> int:
+    """How many positions of GPT-2's 1,024 are left for the text."""
+    return 1000 if method == "prompt_tuning" else 1024
+
+
 def keep_fitting(model: str, bundles: tuple[Bundle, ...], lean: bool) -> list[Bundle]:
-    """The bundles that a model can take: without Liger only stock ones, GPT-2 no longer than its 1,024 positions."""
+    """The bundles that a model can take: without Liger only stock ones, GPT-2 no longer than its 1,024 positions, of
+    which prompt-tuning takes some for itself."""
     fitting = [bundle for bundle in bundles if lean or bundle[0] == "stock"]
     if "gpt2" not in model:
         return fitting
     return [
-        (recipe, tuple(item | {"seq_len": min(item["seq_len"], 1024)} for item in each)) for recipe, each in fitting
+        (recipe, tuple(item | {"seq_len": min(item["seq_len"], _positions(item["method"]))} for item in each))
+        for recipe, each in fitting
     ]
 
 

@@ -99,7 +99,7 @@ def _model_cells(model: str, billions: float, recipe: str) -> list[Cell]:
         cells += [
             lora("lora", 1, 1024, gradient_checkpointing=False),
             lora("qlora", 1, 1024, gradient_checkpointing=False),
-            plain("prompt_tuning", 2, 1024),
+            plain("prompt_tuning", 2, 1000 if "gpt2" in model else 1024),  # its virtual tokens take positions too
         ]
     if billions < 10 and model.startswith(("Qwen/", "meta-llama/", "mistralai/", "google/")):
         cells += [lora("qlora", 1, 2048, lora_targets=("q_proj", "v_proj")), lora("lora", 1, 512, lora_rank=256)]

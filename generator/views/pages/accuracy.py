@@ -42,6 +42,7 @@ QUANTITIES: tuple[tuple[str, Text], ...] = (
     ("cap", Text(zh="最小分配上限", en="Smallest cap")),
     ("reserved", Text(zh="已保留峰值", en="Reserved peak")),
     ("speed", Text(zh="速度（tokens/s）", en="Speed (tokens/s)")),
+    ("speed_anywhere", Text(zh="速度，步调未知", en="Speed, pace unknown")),
 )
 REASONS = {
     "measured_in_an_unclean_process": Text(

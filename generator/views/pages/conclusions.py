@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from ...dataset import Dataset
-from ...records import Text
+from ...estimate import Coefficients
+from ...records import PROBE_SECONDS, Text
 from ..cells import EXAMPLES, cells_of
 from ..claims import hold_claims
 from ..page import Page
@@ -131,6 +133,20 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "hub": len(dataset.hub),
             "data_date": dataset.data_date,
             "example": (examples[2], cells.need(examples[2], "qlora")) if len(examples) > 2 else None,
+            "host": reference_host(cells.estimator.table),
         },
         hide=(),
     )
+
+
+def reference_host(table: Coefficients) -> dict[str, Any] | None:
+    """What launching takes on the reference host, in words: kernel and launch in µs, layer in ms, probe in ms; and the
+    paces of the hosts that were measured. None before any card was."""
+    for gpu in table.gpus.values():
+        if gpu.measured and gpu.kernel_seconds and gpu.launch_seconds and gpu.layer_seconds:
+            return {
+                "kernel": f"{gpu.kernel_seconds * 1e6:.1f}", "launch": f"{gpu.launch_seconds * 1e6:.0f}",
+                "layer": f"{gpu.layer_seconds * 1e3:.1f}", "probe": f"{PROBE_SECONDS * 1e3:.0f}",
+                "pace": [f"{value:.2f}" for value in table.pace],
+            }  # fmt: skip
+    return None
