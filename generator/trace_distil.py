@@ -11,7 +11,7 @@ import numpy as np
 from .architecture import Shape
 from .estimate import CoefficientSet, Row, chunk_tokens
 from .records import Case
-from .trace_allocator import replay, smallest_cap
+from .trace_allocator import LOADED, replay, smallest_cap
 from .trace_depth import plan_depths, trace_whole
 from .trace_model import NotTraceable
 from .trace_points import REFERENCE, loops_over_length, trace_points
@@ -32,7 +32,6 @@ from .trace_symbolic import (
     size_at,
 )
 
-CAP_RESOLUTION = 0.006
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "liger_kernel")
 
 
@@ -117,8 +116,8 @@ def replay_points(copies: Copies, forms: Any, chunks: int) -> tuple[list[list[in
         sizes = [numbers[i] for i in steps.source]
         taken = blocks if not blocks else None
         peaks, reserved = replay(sizes, steps.order, steps.marks, blocks=taken)
-        allocated = max(size for phase, size in peaks.items() if phase not in ("build", "end"))
-        cap = smallest_cap(sizes, steps.order, steps.marks, allocated, reserved, CAP_RESOLUTION)
+        allocated = max(size for phase, size in peaks.items() if phase not in (LOADED, "build", "end"))
+        cap = smallest_cap(sizes, steps.order, steps.marks, allocated, reserved)
         found.append([batch * seq, allocated, cap, reserved])
     return found, blocks
 
@@ -137,9 +136,9 @@ def add_waste(rows: list[Row], points: list[list[int]], chunks: int) -> list[Row
 def add_optimizer(speed: list[float], traced: Traced, forms: Any, method: str) -> None:
     """The optimiser's kernels, which are not traced: what it reads and writes of parameters, gradients and states."""
     at = {phase: position for position, phase in traced.copies.marks}
-    late = traced.copies.order[at["begin"] : at["prepared"]]
-    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[2:])
-    tensors = len(late) - 2
+    made = traced.copies.order[at["workspaces"] : at["prepared"]]
+    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in made)
+    tensors = len(made)
     if method == "full_bf16_adam8bit":
         speed[2] += 2 * states + 3 * states
         speed[4] += tensors / 4
