@@ -132,6 +132,9 @@ class Coefficients:
     architectures: tuple[Architecture, ...]
     models: Mapping[str, int]
     gpus: Mapping[str, GpuFigures]
+    stand_ins: Mapping[str, Architecture] = field(default_factory=dict)
+    """Hub id of a model that needs its repository's code → what is measured in its place (``stand_in.py``); this is not
+    published."""
 
     def set_index(self, case: Case) -> int:
         """Index of the case's set. Raises NotEstimable for a combination that no recipe has."""
