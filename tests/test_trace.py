@@ -181,6 +181,24 @@ def test_the_trace_of_a_small_model_agrees_with_its_measurement_to_one_percent(m
     assert checked
 
 
+def test_the_replayed_allocator_reserves_and_needs_what_was_measured() -> None:
+    """gpt2: 4-bit matrices, biases, a tied head that is cast to fp32."""
+    config = json.loads((CONFIGS / "openai-community--gpt2.json").read_text(encoding="utf-8"))["config"]
+    checked = 0
+    for path in sorted(RESULTS.glob("openai-community--gpt2--stock--qlora--*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        cell, memory = found["cell"], found["memory"]
+        if found["status"] != "ok" or not cell["gradient_checkpointing"] or cell["seq_len"] != 1024:
+            continue
+        case = Case(method="qlora", micro_batch=cell["micro_batch"], seq_len=1024, lora_rank=cell["lora_rank"])
+        traced = trace(config, case, search_cap=bool(memory["min_cap_bytes"]))
+        assert abs(traced["peak_reserved_bytes"] - memory["peak_reserved_bytes"]) <= 4 * MIB
+        if memory["min_cap_bytes"]:
+            assert traced["min_cap_bytes"] == pytest.approx(memory["min_cap_bytes"], rel=0.02)
+        checked += 1
+    assert checked
+
+
 DEEP = {**TINY, "num_hidden_layers": 7}
 SETS = {entry.id: entry for entry in make_sets()}
 
