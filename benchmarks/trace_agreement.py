@@ -13,9 +13,11 @@ from statistics import median, quantiles
 from typing import Any
 
 from generator.accuracy import clean, usable
+from generator.architecture import describe
 from generator.calibrate import write_calibration
 from generator.coefficients import build_coefficients
 from generator.dataset import load_dataset
+from generator.stand_in import stand_in
 from generator.trace import trace
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,9 @@ def main() -> int:
     cells: list[dict[str, Any]] = []
     for run in runs:
         try:
-            traced = trace(dict(dataset.hub[run.hub_id].config or {}), run.case, bool(run.min_cap_bytes))
+            config = dict(dataset.hub[run.hub_id].config or {})
+            config = stand_in(describe(config)) or config if run.on_stand_in else config
+            traced = trace(config, run.case, bool(run.min_cap_bytes))
         except (ValueError, RuntimeError) as error:
             print(f"{run.id}: {error}", file=sys.stderr)
             continue

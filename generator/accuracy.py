@@ -32,7 +32,7 @@ def usable(runs: Iterable[Run], table: Coefficients) -> list[Run]:
         run
         for run in runs
         if run.status == "ok" and run.gpu_count == 1 and run.peak_allocated_bytes and run.hub_id in table.models
-        and table.set_index(run.case) in table.architectures[table.models[run.hub_id]].cells
+        and table.set_index(run.case) in built(table, run).cells
     ]  # fmt: skip
     return sorted(found, key=lambda run: run.id)
 
@@ -51,8 +51,14 @@ def holds_its_own_weights(table: Coefficients, run: Run) -> bool:
     return (run.breakdown_bytes or {}).get("weights", 0) <= STALE_WEIGHTS * expected
 
 
+def built(table: Coefficients, run: Run) -> Architecture:
+    """What was measured: the model's own architecture, or that of its stand-in."""
+    own = table.architectures[table.models[run.hub_id]]
+    return table.stand_ins.get(run.hub_id, own) if run.on_stand_in else own
+
+
 def locate(table: Coefficients, run: Run) -> tuple[CoefficientSet, Architecture, Cell]:
-    architecture = table.architectures[table.models[run.hub_id]]
+    architecture = built(table, run)
     index = table.set_index(run.case)
     return table.sets[index], architecture, architecture.cells[index]
 
@@ -80,7 +86,7 @@ def errors_of(table: Coefficients, runs: Iterable[Run]) -> list[dict[str, Any]]:
             "family": run.hub_id.split("/")[-1].split("-")[0],
             "basis": "closed" if cell.basis == 2 else "traced", "date": run.date.isoformat(),
             "clean": holds_its_own_weights(table, run), "pace": run.paced_by or "unknown",
-            "stand_in": bool(run.stands_for and "remote code" in run.stands_for),
+            "stand_in": run.on_stand_in,
             "estimated_pace": answer.pace,
         }  # fmt: skip
         pairs = (
@@ -163,8 +169,6 @@ def explain(record: Mapping[str, Any], measured: set[str]) -> str:
     """What is unusual about a cell that is off: a likely reason, not a proven one. An id that pages turn into words."""
     if not record["clean"]:
         return "measured_in_an_unclean_process"
-    if record["stand_in"]:
-        return "measured_on_its_closest_class"
     if record["model"] not in measured:
         return "model_not_measured"
     if not record["checkpointing"]:

@@ -21,6 +21,7 @@ from .estimate_closed import (
     supports,
 )
 from .records import GIB, GpuEntry, HubFacts
+from .stand_in import stand_in, with_own_adapters
 
 CONTEXT_BYTES = 0.6 * GIB
 """CUDA context of a training process, seen on H100 and H200; other cards are assumed to need as much."""
@@ -71,11 +72,14 @@ def build_coefficients(
 ) -> tuple[Coefficients, dict[str, Shape]]:
     """The table for every model whose shape is known, and the shapes by Hub id. Equal shapes share one entry.
 
-    ``traced`` are the files of ``catalog/traced`` by shape key; what they lack is estimated in closed form.
+    ``traced`` are the files of ``catalog/traced`` by shape key; what they lack is estimated in closed form. A model
+    that needs its repository's code has the traces of its stand-in, with the wider interval of the closed form: whether
+    that code keeps what the stand-in keeps is not known.
     """
     sets = calibrate_sets(make_sets(), calibration or {})
     fitted = (calibration or {}).get("sets", {})
     architectures: list[Architecture] = []
+    stand_ins: dict[str, Architecture] = {}
     index_of: dict[str, int] = {}
     models: dict[str, int] = {}
     shapes: dict[str, Shape] = {}
@@ -87,24 +91,46 @@ def build_coefficients(
         key = shape_key(shape)
         if key not in index_of:
             index_of[key] = len(architectures)
-            known = {
-                name: traced_cell(values)
-                for name, values in (traced or {}).get(key, {}).get("sets", {}).items()
-                if "rows" in values and supports(shape, name)
-            }
-            known = {name: with_branches(name, cell, known, shape) for name, cell in known.items()}
-            entry = approximate(shape, sets, known)
-            cells: dict[int, Cell] = {}
-            for i, item_set in enumerate(sets):
-                if item_set.id in known or i in entry.cells:
-                    cell = known.get(item_set.id) or entry.cells[i]
-                    cells[i] = fold_fit(cell, fitted.get(item_set.id, {}), item_set, entry)
-            architectures.append(replace(entry, cells=cells))
+            architectures.append(build_architecture(shape, sets, fitted, traced or {}))
         models[item.hub_id] = index_of[key]
         shapes[item.hub_id] = shape
+        config = stand_in(shape)
+        if config is not None:
+            stand_ins[item.hub_id] = build_architecture(describe(config), sets, fitted, traced or {})
     figures = {gpu.id: gpu_figures(gpu, calibration) for gpu in gpus}
     low, high = (calibration or {}).get("pace", (1.0, 1.0))
-    return Coefficients(sets, tuple(architectures), models, figures, (low, high)), shapes
+    return Coefficients(sets, tuple(architectures), models, figures, (low, high), stand_ins), shapes
+
+
+def traced_shape(shape: Shape) -> Shape:
+    """The shape whose traces a model has: its own, or its stand-in's."""
+    config = stand_in(shape)
+    return describe(config) if config is not None else shape
+
+
+def build_architecture(
+    shape: Shape,
+    sets: tuple[CoefficientSet, ...],
+    fitted: Mapping[str, Mapping[str, Any]],
+    traced: Mapping[str, Mapping[str, Any]],
+) -> Architecture:
+    """One architecture in every set that it has."""
+    source = traced_shape(shape)
+    known = {
+        name: traced_cell(values)
+        for name, values in traced.get(shape_key(source), {}).get("sets", {}).items()
+        if "rows" in values and supports(shape, name)
+    }
+    known = {name: with_branches(name, cell, known, source) for name, cell in known.items()}
+    entry = approximate(shape, sets, known)
+    cells: dict[int, Cell] = {}
+    for i, item in enumerate(sets):
+        if item.id in known:
+            cell = fold_fit(known[item.id], fitted.get(item.id, {}), item, entry)
+            cells[i] = cell if source is shape else replace(with_own_adapters(cell, shape, item), basis=CLOSED)
+        elif i in entry.cells:
+            cells[i] = fold_fit(entry.cells[i], fitted.get(item.id, {}), item, entry)
+    return replace(entry, cells=cells)
 
 
 def fold_fit(cell: Cell, values: Mapping[str, Any], entry: CoefficientSet, architecture: Architecture) -> Cell:

@@ -20,20 +20,29 @@ from .calibrate import write_calibration
 from .coefficients import shape_key
 from .estimate_closed import make_sets, supports
 from .records import HubFacts
+from .stand_in import name_stand_in, stand_in
 from .traced import FOLDER, SCHEMA, TRACER, is_stale, read_traced
 
 METHODS = ("full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "prompt_tuning", "dora")
 
 
 def architectures(facts: Iterable[HubFacts]) -> dict[str, HubFacts]:
-    """Shape key → the most downloaded model of that shape, most downloaded first."""
+    """Shape key → the most downloaded model of that shape, most downloaded first; stand-ins in place of models that
+    need their repository's code, unless a model has their shape."""
     found: dict[str, HubFacts] = {}
+    others: dict[str, HubFacts] = {}
     for item in sorted(facts, key=lambda item: (-(item.downloads or 0), item.hub_id)):
         try:
-            found.setdefault(shape_key(describe(item.config or {})), item)
+            shape = describe(item.config or {})
         except UnknownArchitecture:
             continue
-    return found
+        config = stand_in(shape)
+        if config is None:
+            found.setdefault(shape_key(shape), item)
+        else:
+            named = {"hub_id": name_stand_in(item.hub_id), "config": config}
+            others.setdefault(shape_key(describe(config)), item.model_copy(update=named))
+    return {**others, **found}
 
 
 def is_expensive(item: HubFacts) -> bool:

@@ -173,6 +173,9 @@ class Coefficients:
     models: Mapping[str, int]
     gpus: Mapping[str, GpuFigures]
     pace: tuple[float, float] = (1.0, 1.0)
+    stand_ins: Mapping[str, Architecture] = field(default_factory=dict)
+    """Hub id of a model that needs its repository's code → what is measured in its place (``stand_in.py``); this is not
+    published."""
 
     def set_index(self, case: Case) -> int:
         """Index of the case's set. Raises NotEstimable for a combination that no recipe has."""

@@ -92,7 +92,7 @@ class Estimator:
         self.shapes = dict(shapes or {})
         self.unknown: dict[str, str] = {}
         """Hub id → why its config gives no shape; filled by whoever has the configs."""
-        known = [run for run in runs if run.status == "ok" and run.peak_allocated_bytes]
+        known = [run for run in runs if run.status == "ok" and run.peak_allocated_bytes and not run.on_stand_in]
         known.sort(key=lambda run: (run.undisturbed, run.date))  # the last of a cell's runs stands for it
         self.measured = {case_key(run.hub_id, run.case, run.gpu): run for run in known if run.gpu_count == 1}
         self.sharded = {
@@ -154,7 +154,10 @@ class Estimator:
         if between is not None:
             answer = between.correct(answer, lambda other: evaluate(entry, architecture, cell, other, figures), case)
             basis, bands = "interpolated", entry.bands["interpolated"]
-        note = f"closed form, {entry.id}" if BASES[cell.basis] == "closed" else f"traced modeling code, {entry.id}"
+        note = f"traced modeling code, {entry.id}"
+        if BASES[cell.basis] == "closed":  # what is traced has its own reserve and cap
+            how = "closed form" if cell.extra is None else "traced modeling code of the class that stands for it"
+            note = f"{how}, {entry.id}"
         if between is not None:
             note += f"; between runs {between.low.id} and {between.high.id}"
         if gpu_count > 1:

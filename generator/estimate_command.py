@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from .architecture import UnknownArchitecture, describe
-from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key
+from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key, traced_shape
 from .estimate import NotEstimable, set_id
 from .estimate_answer import Estimator, judge
 from .estimate_closed import make_sets
 from .estimate_format import to_json
 from .records import GIB, Case, Estimate, GpuEntry, HubFacts, Range, Run
+from .stand_in import stand_in
 from .traced import FOLDER, read_traced
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class CaseReader:
         closed form. Raises ValueError (UnknownArchitecture, NotTraceable) where none of them knows it."""
         calibration = self.estimator.calibration
         try:
-            key = shape_key(describe(config))
+            shape = describe(config)
+            key = shape_key(traced_shape(shape))
         except UnknownArchitecture:
             if not can_trace():
                 raise
@@ -142,7 +144,7 @@ class CaseReader:
 
             entry = next(entry for entry in make_sets() if entry.id == wanted)
             try:
-                traced = {"sets": {wanted: distil_set(config, describe(config), entry)}}
+                traced = {"sets": {wanted: distil_set(stand_in(shape) or config, traced_shape(shape), entry)}}
             except ValueError:
                 traced = None
         facts = [HubFacts(hub_id=CONFIG_ID, config=config)]

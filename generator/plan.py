@@ -25,6 +25,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from .accuracy import locate
 from .estimate import NotEstimable, evaluate
 from .estimate_answer import Estimator, case_key
 from .records import Case, HubFacts, Run, slug
@@ -136,10 +137,7 @@ def outside_interval(estimator: Estimator, run: Run) -> bool:
     """Whether a run that is not held out lies outside the interval that the formula alone gives for it."""
     if run.holdout or not run.peak_allocated_bytes or run.gpu_count != 1 or not estimator.knows(run.hub_id, run.case):
         return False
-    table = estimator.table
-    architecture = table.architectures[table.models[run.hub_id]]
-    index = table.set_index(run.case)
-    entry, cell = table.sets[index], architecture.cells[index]
+    entry, architecture, cell = locate(estimator.table, run)
     value = evaluate(entry, architecture, cell, run.case).allocated
     low, high = entry.bands[("estimated", "interpolated", "closed")[cell.basis]]["allocated"]
     return not value * low <= run.peak_allocated_bytes <= value * high

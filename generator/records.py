@@ -460,6 +460,11 @@ class Run(Record):
     date: date
 
     @property
+    def on_stand_in(self) -> bool:
+        """Whether another class was measured, because the model needs code from its repository (``stand_in.py``)."""
+        return bool(self.stands_for and "remote code" in self.stands_for)
+
+    @property
     def paced_by(self) -> Pace | None:
         """What set the speed of the step; None where it is not known, or was timed beside other work."""
         if not self.step_seconds or not self.undisturbed:

@@ -2,34 +2,43 @@
 
 The rules are those of ``c10/cuda/CUDACachingAllocator.cpp`` (PyTorch 2.11, default settings): sizes are rounded up to
 512 bytes; up to 1 MiB comes from segments of 2 MiB, more from segments of 20 MiB, from 10 MiB on from a segment of its
-own, rounded up to 2 MiB; the smallest free block that is large enough is taken and split, unless 1 MiB or less (512
-bytes in small segments) would be left over, which then counts as allocated; free neighbours are joined; when a new
-segment would pass the cap, all wholly free segments are given back first.
+own, rounded up to 2 MiB; the smallest free block that is large enough is taken, of equal ones that of the lowest
+address, and split, unless 1 MiB or less (512 bytes in small segments) would be left over, which then counts as
+allocated; free neighbours are joined; when a new segment would pass the cap, all wholly free segments are given back
+first. Where the driver puts a segment is not known: each is taken to lie above those before it.
+
+The smallest cap is searched as the harness does it (``measurements/caps.py``): what works under one cap may fail under
+a larger one, because the allocator then splits memory differently, and each search finds what it meets.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 MIB = 1 << 20
 ROUND = 512
 SMALL, SMALL_SEGMENT = MIB, 2 * MIB
 LARGE_SEGMENT, OWN_SEGMENT = 20 * MIB, 10 * MIB
+LEAST_RESOLUTION, RESOLUTION = 8 * MIB, 0.004
+"""Bytes and share of the peak at which the search for the smallest cap stops."""
+MOST_TRIES = 7
+LOADED = "loaded"
+"""Mark of a moment before the end of the phase ``build`` at which the cache is emptied."""
 
 
 class OutOfMemory(Exception):
     """The cap is too small for the sequence."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Block:
     """A piece of a segment; ``before`` and ``after`` are its neighbours in it."""
 
     size: int
     small: bool
-    number: int
+    address: int
     free: bool = True
     before: Block | None = None
     after: Block | None = None
@@ -45,8 +54,10 @@ class Allocator:
     peak_allocated: int = 0
     peak_reserved: int = 0
     pools: tuple[list[tuple[int, int]], list[tuple[int, int]]] = field(default_factory=lambda: ([], []))
+    """(size, address) of the free blocks of small and of large segments."""
     blocks: dict[int, Block] = field(default_factory=dict)
-    made: int = 0
+    top: int = 0
+    """The first address above all segments."""
 
     def reset(self) -> None:
         """Forget the peaks."""
@@ -72,29 +83,24 @@ class Allocator:
         self.allocated -= block.size
         block.free = True
         pool = self.pools[not block.small]
-        for other in (block.before, block.after):
-            if other is not None and other.free:
-                pool.pop(bisect_left(pool, (other.size, other.number)))
-                del self.blocks[other.number]
-                block.size += other.size
-                if other is block.before:
-                    block.before = other.before
-                    if block.before is not None:
-                        block.before.after = block
-                else:
-                    block.after = other.after
-                    if block.after is not None:
-                        block.after.before = block
-        insort(pool, (block.size, block.number))
+        before, after = block.before, block.after
+        if before is not None and before.free:
+            pool.pop(bisect_left(pool, (before.size, before.address)))
+            self._join(before, block)
+            block = before
+        if after is not None and after.free:
+            pool.pop(bisect_left(pool, (after.size, after.address)))
+            self._join(block, after)
+        insort(pool, (block.size, block.address))
 
     def give_back(self) -> None:
         """Return every wholly free segment to the driver (``empty_cache``)."""
         for pool in self.pools:
-            for size, number in list(pool):
-                block = self.blocks[number]
+            for size, address in list(pool):
+                block = self.blocks[address]
                 if block.before is None and block.after is None:
-                    pool.remove((size, number))
-                    del self.blocks[number]
+                    pool.remove((size, address))
+                    del self.blocks[address]
                     self.reserved -= size
 
     def _segment(self, size: int, small: bool) -> Block:
@@ -106,21 +112,26 @@ class Allocator:
                 raise OutOfMemory
         self.reserved += total
         self.peak_reserved = max(self.peak_reserved, self.reserved)
-        return self._block(total, small)
-
-    def _block(self, size: int, small: bool) -> Block:
-        block = Block(size, small, self.made)
-        self.blocks[self.made] = block
-        self.made += 1
+        block = self.blocks[self.top] = Block(total, small, self.top)
+        self.top += total
         return block
 
     def _split(self, block: Block, size: int) -> None:
-        rest = self._block(block.size - size, block.small)
+        rest = Block(block.size - size, block.small, block.address + size)
+        self.blocks[rest.address] = rest
         rest.before, rest.after = block, block.after
         if rest.after is not None:
             rest.after.before = rest
         block.after, block.size = rest, size
-        insort(self.pools[not block.small], (rest.size, rest.number))
+        insort(self.pools[not block.small], (rest.size, rest.address))
+
+    def _join(self, block: Block, other: Block) -> None:
+        """``other``, the next piece of the segment, becomes part of ``block``."""
+        del self.blocks[other.address]
+        block.size += other.size
+        block.after = other.after
+        if block.after is not None:
+            block.after.before = block
 
 
 def replay(
@@ -133,9 +144,9 @@ def replay(
     """Peak allocated bytes of each phase and the reserved peak of everything after the phase ``build``.
 
     ``blocks`` is filled with the size of the block that each allocation got. Raises OutOfMemory when ``cap`` bytes are
-    not enough.
+    not enough for what follows that phase.
     """
-    allocator = Allocator(cap)
+    allocator = Allocator()
     held: dict[int, Block] = {}
     peaks: dict[str, int] = {}
     reserved = 0
@@ -144,8 +155,9 @@ def replay(
         while waiting and position >= waiting[-1][0]:
             phase = waiting.pop()[1]
             peaks[phase] = max(peaks.get(phase, 0), allocator.peak_allocated)
-            if phase == "build":
+            if phase in (LOADED, "build"):
                 allocator.give_back()
+                allocator.cap = cap if phase == "build" else None
             else:
                 reserved = max(reserved, allocator.peak_reserved)
             allocator.reset()
@@ -161,20 +173,35 @@ def replay(
 
 
 def smallest_cap(
-    sizes: Sequence[int],
-    order: Sequence[int],
-    marks: Sequence[tuple[int, str]],
-    low: int,
-    high: int,
-    share: float = 0.0025,
+    sizes: Sequence[int], order: Sequence[int], marks: Sequence[tuple[int, str]], low: int, high: int
 ) -> int:
-    """The smallest cap (bytes, to ``share``) under which the sequence finishes, between ``low`` and ``high``."""
-    resolution = max(8 * MIB, round(low * share))
-    while high - low > resolution:
-        middle = (low + high) // 2
+    """The smallest cap (bytes) that the harness would find for the sequence, whose peaks of allocated and reserved
+    memory without a cap are ``low`` and ``high``."""
+
+    def works(cap: int) -> bool:
         try:
-            replay(sizes, order, marks, middle)
-            high = middle
+            replay(sizes, order, marks, cap)
         except OutOfMemory:
-            low = middle
-    return high
+            return False
+        return True
+
+    return search_cap(works, low, high, max(LEAST_RESOLUTION, round(low * RESOLUTION)))
+
+
+def search_cap(works: Callable[[int], bool], low: int, high: int, resolution: int) -> int:
+    """The cap at which ``measurements.caps.search_min_cap`` ends, on a card that is large enough."""
+    tries, failed, shown = 0, low, False
+    while True:
+        while high - failed > resolution and tries < MOST_TRIES:
+            tries += 1
+            middle = failed + (high - failed) // 3
+            if works(middle):
+                high, shown = middle, True
+            else:
+                failed = middle
+        if shown or works(high):
+            return high
+        tries += 1
+        if tries >= 2 * MOST_TRIES:
+            return high
+        failed, high = high, round(high * 1.02)

@@ -12,7 +12,7 @@ from .architecture import Shape
 from .estimate import CoefficientSet, Row, chunk_tokens
 from .estimate_closed import loop_launches
 from .records import Case
-from .trace_allocator import replay, smallest_cap
+from .trace_allocator import LOADED, replay, smallest_cap
 from .trace_depth import plan_depths, trace_whole
 from .trace_model import NotTraceable
 from .trace_points import REFERENCE, loops_over_length, trace_points
@@ -33,7 +33,6 @@ from .trace_symbolic import (
     size_at,
 )
 
-CAP_RESOLUTION = 0.006
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "liger_kernel")
 
 
@@ -121,8 +120,8 @@ def replay_points(copies: Copies, forms: Any, chunks: int) -> tuple[list[list[in
         sizes = [numbers[i] for i in steps.source]
         taken = blocks if not blocks else None
         peaks, reserved = replay(sizes, steps.order, steps.marks, blocks=taken)
-        allocated = max(size for phase, size in peaks.items() if phase not in ("build", "end"))
-        cap = smallest_cap(sizes, steps.order, steps.marks, allocated, reserved, CAP_RESOLUTION)
+        allocated = max(size for phase, size in peaks.items() if phase not in (LOADED, "build", "end"))
+        cap = smallest_cap(sizes, steps.order, steps.marks, allocated, reserved)
         found.append([batch * seq, allocated, cap, reserved])
     return found, blocks
 
@@ -141,10 +140,10 @@ def add_waste(rows: list[Row], points: list[list[int]], chunks: int) -> list[Row
 def add_optimizer(speed: list[float], traced: Traced, forms: Any) -> None:
     """The optimiser of adapters, which is not traced: what it reads and writes of parameters, gradients and states."""
     at = {phase: position for position, phase in traced.copies.marks}
-    late = traced.copies.order[at["begin"] : at["prepared"]]
-    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in late[2:])
+    made = traced.copies.order[at["workspaces"] : at["prepared"]]
+    states = sum(float(forms[traced.copies.source[i]] @ [1, 16, 0, 0, 0, 0]) for i in made)
     speed[2] += 3.5 * states
-    speed[4] += (len(late) - 2) / 3 / 24
+    speed[4] += len(made) / 3 / 24
 
 
 def library_versions() -> dict[str, str]:

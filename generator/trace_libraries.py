@@ -22,8 +22,9 @@ from . import trace_device
 
 FUSED_LOSS = ("L", 0)
 """Where (``trace_recorder.Place``) allocations and work inside Liger's fused loss belong."""
-FUSED_4BIT_TOKENS = 1536
-"""Above this many tokens bitsandbytes dequantises a 4-bit matrix before multiplying instead of doing both in one."""
+FUSED_4BIT_TOKENS = 512
+"""Above this many tokens bitsandbytes dequantises a 4-bit matrix before multiplying instead of doing both in one, on
+Hopper (``_gemm_4bit_use_custom_cuda`` in ``backends/cuda/ops.py``); with fewer it depends on the matrix."""
 
 
 class _Missing(types.ModuleType):

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 
 from .trace_libraries import FUSED_LOSS, cuda_operations
 from .trace_shortcuts import shortcuts
-from .trace_work import Work, is_product, is_view
+from .trace_work import Work, has_bias, is_product, is_view
 
 Place = tuple[str, int]
 """What a stretch of events belongs to: ("W"eights, "O"ptimiser, "F"orward or "B"ackward pass; block of layers), or
@@ -30,6 +30,12 @@ class Events:
     """``i`` where allocation i is made, ``~i`` where it is freed."""
     marks: list[tuple[int, str]] = field(default_factory=list)
     """(position in ``order``, phase that ends there); a second round of phases is the second step."""
+
+    @property
+    def built(self) -> int:
+        """Position in ``order`` at which the model is ready."""
+        return next(position for position, phase in self.marks if phase == "build")
+
     parts: dict[str, int] = field(default_factory=dict)
     """Bytes of weights, adapters, optimiser states and gradients."""
     operations: int = 0
@@ -42,6 +48,10 @@ class Events:
     """Allocations inside the fused loss, which works through the tokens in chunks."""
     work: dict[Place | None, Work] = field(default_factory=dict)
     """FLOPs, bytes and launches of the last step by place."""
+
+
+PRODUCT, BIASED = "product", "biased"
+"""Marks of a thread's first matrix product, and of its first with a bias."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
@@ -62,6 +72,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
         """Whether Liger's fused loss has run."""
         self.first_product: Callable[[], None] | None = None
         """Called once, after the output of the next matrix product is allocated."""
+        self.first_biased: Callable[[], None] | None = None
+        """The same for the next product with a bias, after ``first_product``."""
 
     def add(self, tensor: Any) -> None:
         storage = tensor.untyped_storage()
@@ -109,6 +121,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc,unused-ignore]
                 self.add(out)
             if self.first_product is not None and is_product(func):
                 then, self.first_product = self.first_product, None
+                with self:
+                    then()
+            if self.first_biased is not None and has_bias(func, args):
+                then, self.first_biased = self.first_biased, None
                 with self:
                     then()
             return out

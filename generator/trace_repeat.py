@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from .trace_recorder import Events, Place
+from .trace_allocator import LOADED
+from .trace_recorder import BIASED, PRODUCT, Events, Place
 
 
 class NotRepeatable(Exception):
@@ -162,9 +164,9 @@ def two_steps(copies: Copies) -> Copies:
     at = {phase: position for position, phase in copies.marks}
     begin, prepared, end = at["begin"], at["prepared"], at["end"]
     order, source = list(copies.order[:begin]), list(copies.source)
-    late = copies.order[begin:prepared]
-    marks = [item for item in copies.marks if item[1] == "build"]
-    workspaces = late[:2]
+    workspaces, states = copies.order[begin : at["workspaces"]], copies.order[at["workspaces"] : prepared]
+    taken = {PRODUCT: iter(workspaces[:2]), BIASED: iter(workspaces[2:])}
+    marks = [item for item in copies.marks if item[1] in (LOADED, "build")]
     body = [item for item in copies.marks if item[0] >= prepared and item[1] not in ("prepared", "end")]
     for step in range(2):
         numbers: dict[int, int] = {}
@@ -172,12 +174,11 @@ def two_steps(copies: Copies) -> Copies:
         for position in range(prepared, end + 1):
             while waiting and waiting[-1][0] <= position:
                 phase = waiting.pop()[1]
-                if phase == "product":
-                    if step == 0:
-                        order.append(workspaces.pop(0))
+                if phase in taken:
+                    order.extend(islice(taken[phase], 1) if step == 0 else ())
                     continue
                 if step == 0 and phase == "backward_rest":
-                    order.extend(late[2:])
+                    order.extend(states)
                 marks.append((len(order), phase))
             if position == end:
                 break

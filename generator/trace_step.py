@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 from .records import Case
+from .trace_build import record_build
 from .trace_device import pretend_gpu
 from .trace_libraries import keep_modules, quantised_operations, watch_fused_loss
 from .trace_model import META, NotTraceable, build_model, optimizer_states, read_config
-from .trace_recorder import Events, Place, Recorder
+from .trace_recorder import BIASED, PRODUCT, Events, Place, Recorder
 
-CUBLAS_WORKSPACE_BYTES = 32 << 20
-"""On Hopper; one for the thread of the forward pass and one for that of the backward pass."""
+CUBLAS_WORKSPACE_BYTES, CUBLASLT_WORKSPACE_BYTES = 32 << 20, 1 << 20
+"""On Hopper; each for the thread of the forward pass and for that of the backward pass, at its first matrix product and
+at its first one with a bias. The backward pass has such a product only where it computes layers again."""
 PHASES = ("build", "forward", "loss", "backward_first", "backward_rest", "step")
 
 
@@ -41,10 +43,7 @@ def trace_step(
     with keep_modules(*_patched_modules(found)), pretend_gpu(recorder.launch) as autocast, watch_fused_loss(recorder):
         model = build_model(found, case)
         groups = _groups(model, blocks)
-        for tensor in (*model.parameters(), *model.buffers()):
-            recorder.enter(groups("W", tensor))
-            _add_all(recorder, tensor)
-        recorder.enter(None)
+        record_build(model, recorder, groups, case)
 
         def size(tensors: Iterable[Any], owner: Any) -> int:
             times = repeats if groups("W", owner) == ("W", 1) else 1
@@ -54,7 +53,6 @@ def trace_step(
         for name, parameter in model.named_parameters():
             part = "adapters" if "lora_" in name or "prompt_encoder" in name else "weights"
             events.parts[part] += size([parameter], parameter)
-        recorder.mark("build")
         if case.gradient_checkpointing:
             _checkpoint(model, autocast.recomputing)
         if case.method in ("qlora", "lora_8bit"):
@@ -71,12 +69,16 @@ def trace_step(
             }
             batch["labels"] = batch["input_ids"].clone()
 
-            def workspace() -> None:
-                """cuBLAS takes it at a thread's first product, after the product's output."""
+            def take(mark: str, size: int) -> None:
+                """A thread's workspace, after the output of the product that needs it."""
                 if steps == 1:
-                    recorder.mark("product")
+                    recorder.mark(mark)
                 else:
-                    workspaces.append(torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META))
+                    workspaces.append(torch.empty(size, dtype=torch.uint8, device=META))
+
+            def begin_thread() -> None:
+                recorder.first_product = lambda: take(PRODUCT, CUBLAS_WORKSPACE_BYTES)
+                recorder.first_biased = lambda: take(BIASED, CUBLASLT_WORKSPACE_BYTES)
 
             def make_states() -> None:
                 for parameter in model.parameters():
@@ -89,18 +91,25 @@ def trace_step(
 
             if steps == 1:
                 recorder.mark("begin")
-                workspaces += [torch.empty(CUBLAS_WORKSPACE_BYTES, dtype=torch.uint8, device=META) for _ in range(2)]
+                sizes = [CUBLAS_WORKSPACE_BYTES] * 2
+                if _has_biases(model):
+                    sizes += [CUBLASLT_WORKSPACE_BYTES] * (2 if case.gradient_checkpointing else 1)
+                workspaces += [torch.empty(size, dtype=torch.uint8, device=META) for size in sizes]
+                recorder.mark("workspaces")
                 make_states()
                 recorder.mark("prepared")
             for step in range(steps):
                 events.operations = 0
                 events.work.clear()
-                recorder.first_product = workspace if step == 0 else None
+                if step == 0:
+                    begin_thread()
                 loss = _forward(model, batch, autocast.enabled)
-                recorder.first_product = workspace if step == 0 else None
+                if step == 0:
+                    begin_thread()
                 hooks.backward = True
                 loss.backward()
                 hooks.backward = False
+                recorder.first_product = recorder.first_biased = None
                 recorder.enter(None)
                 recorder.mark("backward_rest")
                 known = [parameter for parameter in model.parameters() if parameter.grad is not None]
@@ -140,6 +149,14 @@ def _layers(model: Any) -> list[Any]:
     return list(longest)
 
 
+def _has_biases(model: Any) -> bool:
+    """Whether a linear layer has a bias; of GPT-2's own class too, whose name for it is Conv1D."""
+    kinds = ("Linear", "Linear4bit", "Linear8bitLt", "Conv1D")
+    return any(
+        type(module).__name__ in kinds and getattr(module, "bias", None) is not None for module in model.modules()
+    )
+
+
 def _patched_modules(config: Any) -> list[Any]:
     """The modules in which Liger replaces names for this architecture."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -149,20 +166,6 @@ def _patched_modules(config: Any) -> list[Any]:
     except KeyError:
         raise NotTraceable(f"config: transformers has no causal language model for {config.model_type!r}") from None
     return [sys.modules[name], torch.nn.functional]
-
-
-def _add_all(recorder: Recorder, tensor: Any) -> None:
-    state = getattr(tensor, "quant_state", None)
-    if state is None:
-        recorder.add(tensor)
-    else:
-        free = recorder.reserve(2 * state.shape[0] * state.shape[1])  # 16-bit, until it is quantised
-        recorder.add(tensor)
-        for item in (state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code):
-            recorder.add(item)
-        free()
-    if getattr(tensor, "SCB", None) is not None:
-        recorder.add(tensor.SCB)
 
 
 def _forward(model: Any, batch: dict[str, Any], autocast: Callable[[], Any]) -> Any:

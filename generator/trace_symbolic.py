@@ -17,7 +17,7 @@ import numpy as np
 
 from .estimate import WORK_RANK, Row, chunk_tokens
 from .trace_libraries import FUSED_LOSS
-from .trace_recorder import Events
+from .trace_recorder import BIASED, PRODUCT, Events
 from .trace_repeat import Copies
 
 LENGTH_PRIMES = (37, 41, 47, 53, 59, 43)
@@ -70,7 +70,7 @@ class Primes:
 def decode(events: Events, primes: Primes, chunks: int) -> Forms:
     """The form of every allocation of a trace. Raises SharedFactor."""
     forms = np.zeros((len(events.sizes), 6))
-    built = events.marks[0][0]
+    built = events.built
     chunk = chunk_tokens(primes.tokens, chunks)
     made = {item: position for position, item in enumerate(events.order) if item >= 0}
     for index, (size, shape) in enumerate(zip(events.sizes, events.shapes, strict=True)):
@@ -115,10 +115,10 @@ def moments(copies: Copies, forms: Forms, blocks: dict[int, int]) -> tuple[Forms
     phases = np.empty(len(order), dtype=object)
     begin = 0
     for position, phase in copies.marks:
-        if phase != "product":
+        if phase not in (PRODUCT, BIASED):
             phases[begin:position] = phase
             begin = position
-    built = copies.marks[0][0]
+    built = next(position for position, phase in copies.marks if phase == "build")
     wanted = np.flatnonzero(order >= 0)
     wanted = wanted[wanted >= built]
     return total[wanted], list(phases[wanted])

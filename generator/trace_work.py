@@ -48,6 +48,12 @@ def is_product(func: Any) -> bool:
     return func._overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm", "linear")
 
 
+def has_bias(func: Any, args: Any) -> bool:
+    """Whether the operation is a matrix product with a bias, which PyTorch leaves to cuBLASLt."""
+    name = func._overloadpacket.__name__
+    return (name == "addmm" and args[0].dim() == 1) or (name == "linear" and len(args) > 2 and args[2] is not None)
+
+
 def _tensors(value: Any) -> Iterator[Any]:
     if isinstance(value, torch.Tensor):
         yield value

@@ -4,7 +4,7 @@ One file per distinct shape (``coefficients.shape_key``):
 
     schema      1
     shape       the key; the file's name
-    model       Hub id whose configuration was traced
+    model       Hub id whose configuration was traced, or that and "(stand-in)" (``stand_in.py``)
     model_type  of that configuration
     tracer      ``TRACER``: it changes when a trace's numbers do
     versions    of the libraries that were traced

@@ -2,21 +2,25 @@
 
 import json
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import torch
 
 from generator.architecture import describe
 from generator.estimate import chunk_tokens
 from generator.estimate_closed import make_sets
 from generator.records import Case
 from generator.trace import trace
-from generator.trace_allocator import MIB, Allocator, OutOfMemory, replay, smallest_cap
+from generator.trace_allocator import MIB, Allocator, OutOfMemory, replay, search_cap, smallest_cap
 from generator.trace_depth import Depth, plan_depths, trace_whole
 from generator.trace_distil import distil_set
 from generator.trace_model import NotTraceable
 from generator.trace_points import loops_over_length
 from generator.trace_repeat import one_step, repeat_middle, two_steps
 from generator.trace_step import trace_step
+from measurements.caps import search_min_cap
 
 TINY = {
     "model_type": "qwen2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
@@ -55,6 +59,76 @@ def test_the_smallest_cap_lies_between_allocated_and_reserved() -> None:
     assert peaks["step"] == 36 * MIB and reserved == 66 * MIB
     cap = smallest_cap(sizes, order, marks, peaks["step"], reserved)
     assert 36 * MIB <= cap <= 36 * MIB + 8 * MIB
+
+
+def test_of_equal_free_blocks_the_one_of_the_lowest_address_is_taken() -> None:
+    allocator = Allocator()
+    blocks = [allocator.allocate(30 * MIB) for _ in range(3)]
+    for block in reversed(blocks):
+        allocator.release(block)
+    assert allocator.allocate(30 * MIB).address == blocks[0].address
+    assert allocator.allocate(29 * MIB).address == blocks[1].address
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_search_finds_what_the_harness_finds_where_working_is_not_monotone(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = Random(seed)
+    low, high = 1000 * MIB, random.randint(1001, 1600) * MIB
+    holes = [(start, start + random.randint(5, 60) * MIB) for start in
+             (random.randint(low, high) for _ in range(random.randint(0, 5)))]  # fmt: skip
+    first = random.randint(low, high) if seed % 3 else high + 30 * MIB  # every third time nothing below `high` works
+
+    def works(cap: int) -> bool:
+        return cap >= first and not any(a <= cap < b for a, b in holes)
+
+    class Gauge:
+        cap = 0
+
+        def set_cap(self, cap: int | None) -> None:
+            self.cap = cap or 0
+
+        def release(self) -> None:
+            pass
+
+    gauge = Gauge()
+
+    def run() -> None:
+        if not works(gauge.cap):
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("measurements.caps.drop_checkpoints", lambda: None)  # a pass over all of Python's objects
+    found = search_min_cap(gauge, run, low, high, 1 << 60, 8 * MIB)  # type: ignore[arg-type]
+    assert found is not None and search_cap(works, low, high, 8 * MIB) == found[0]
+
+
+def test_weights_arrive_one_by_one_and_leave_the_holes_of_what_was_quantised() -> None:
+    events = trace_step(TINY, Case(method="qlora", micro_batch=1, seq_len=64))
+    marks = [phase for _, phase in events.marks if phase in ("loaded", "build")]
+    assert marks[-1] == "build" and marks.count("loaded") >= 1
+    built = events.order[: events.built]
+    alive = {item for item in built if item >= 0} - {~item for item in built if item < 0}
+    kept = sum(events.sizes[item] for item in alive)
+    assert kept == pytest.approx(events.parts["weights"] + events.parts["adapters"], rel=0.02)
+    made = sum(events.sizes[item] for item in built if item >= 0)
+    linear = PARAMETERS - 32000 * 256
+    assert made > kept + 2 * linear + 2 * 32000 * 256  # all of it was there in 16 bits
+
+
+def test_products_with_a_bias_take_a_workspace_of_their_own_in_both_passes() -> None:
+    def workspaces(config: dict[str, Any], checkpointing: bool) -> int:
+        case = Case(method="lora", seq_len=512, gradient_checkpointing=checkpointing)
+        two, single = trace_step(config, case), trace_step(config, case, None, 1)
+        joined = two_steps(one_step(single))
+        made = [single.shapes[joined.source[item]] for item in joined.order if item >= 0]
+        count = two.shapes.count((1 << 20,))
+        assert made.count((1 << 20,)) == count
+        return count
+
+    plain = {**TINY, "model_type": "llama"}
+    assert [workspaces(TINY, on) for on in (True, False)] == [2, 1]
+    assert [workspaces(plain, on) for on in (True, False)] == [0, 0]
 
 
 def test_full_fine_tuning_keeps_sixteen_bytes_per_parameter() -> None:
@@ -103,6 +177,24 @@ def test_the_trace_of_a_small_model_agrees_with_its_measurement_to_one_percent(m
         case = Case(method=method, micro_batch=4, seq_len=cell["seq_len"], lora_rank=cell["lora_rank"] or 16)
         traced = trace(config, case)["peak_allocated_bytes"]
         assert traced == pytest.approx(found["memory"]["peak_allocated_bytes"], rel=0.01)
+        checked += 1
+    assert checked
+
+
+def test_the_replayed_allocator_reserves_and_needs_what_was_measured() -> None:
+    """gpt2: 4-bit matrices, biases, a tied head that is cast to fp32."""
+    config = json.loads((CONFIGS / "openai-community--gpt2.json").read_text(encoding="utf-8"))["config"]
+    checked = 0
+    for path in sorted(RESULTS.glob("openai-community--gpt2--stock--qlora--*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        cell, memory = found["cell"], found["memory"]
+        if found["status"] != "ok" or not cell["gradient_checkpointing"] or cell["seq_len"] != 1024:
+            continue
+        case = Case(method="qlora", micro_batch=cell["micro_batch"], seq_len=1024, lora_rank=cell["lora_rank"])
+        traced = trace(config, case, search_cap=bool(memory["min_cap_bytes"]))
+        assert abs(traced["peak_reserved_bytes"] - memory["peak_reserved_bytes"]) <= 4 * MIB
+        if memory["min_cap_bytes"]:
+            assert traced["min_cap_bytes"] == pytest.approx(memory["min_cap_bytes"], rel=0.02)
         checked += 1
     assert checked
 

@@ -65,7 +65,11 @@ class Cells:
         return {
             case_key(run.hub_id, run.case, ""): run
             for run in sorted(self.dataset.runs, key=lambda run: run.date)
-            if run.status == "ok" and run.min_cap_bytes and not run.extrapolated and run.gpu_count == 1
+            if run.status == "ok"
+            and run.min_cap_bytes
+            and not run.extrapolated
+            and run.gpu_count == 1
+            and not run.on_stand_in
         }
 
     @cached_property

@@ -6,6 +6,7 @@ The file is ``{version, data_date, cells: [MeasuredCell, …]}``, cells ordered 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,8 @@ from pydantic import Field
 from ..accuracy import errors_of, usable
 from ..coefficients import CONTEXT_BYTES
 from ..dataset import Dataset
-from ..records import Record
+from ..records import Record, Run
+from ..stand_in import NAMES
 from .cells import cells_of
 
 VERSION = 1
@@ -29,6 +31,9 @@ class MeasuredCell(Record):
     model: str | None = Field(description="id of the model in this guide; null = not in its catalog")
     hub_id: str
     name: str
+    measured_as: str | None = Field(
+        description="class with the same sizes that was measured because the model needs code from its repository"
+    )
     gpu: str
     gpu_name: str
     gpu_count: int
@@ -77,7 +82,8 @@ def measured_cells(dataset: Dataset) -> Sequence[MeasuredCell]:
                 id=run.id,
                 model=model.id if model else None,
                 hub_id=run.hub_id,
-                name=model.name if model else run.hub_id.rpartition("/")[2],
+                name=name_run(run, model.name if model else run.hub_id.rpartition("/")[2]),
+                measured_as=name_class(run),
                 gpu=run.gpu,
                 gpu_name=gpu.name if gpu else run.gpu,
                 gpu_count=run.gpu_count,
@@ -107,6 +113,18 @@ def measured_cells(dataset: Dataset) -> Sequence[MeasuredCell]:
             )
         )
     return rows
+
+
+def name_class(run: Run) -> str | None:
+    """The class that was measured in place of code from the model's repository, if so."""
+    words = re.findall(r"\w+", run.stands_for or "") if run.on_stand_in else []
+    return next((name for name in NAMES.values() if name in words), None)
+
+
+def name_run(run: Run, model: str) -> str:
+    """The model's name; where something else was measured in its place, with that."""
+    kind = name_class(run)
+    return f"{model} ≈ {kind}" if kind else model
 
 
 def cells_document(dataset: Dataset) -> dict[str, Any]:

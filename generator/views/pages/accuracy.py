@@ -49,10 +49,6 @@ REASONS = {
         zh="测量时进程里还留着前一格的权重，不是估算的错",
         en="the measuring process still held weights of an earlier cell: not the estimate's fault",
     ),
-    "measured_on_its_closest_class": Text(
-        zh="模型自带代码，测的是结构最接近的原生实现，适配器的拆分不同",
-        en="the model brings its own code: measured on the closest native class, whose adapters are split differently",
-    ),
     "model_not_measured": Text(zh="这个模型没有任何实测参与拟合", en="no run of this model was fitted"),
     "activations_without_checkpointing": Text(
         zh="不开检查点：所有层的激活值都要数对", en="no checkpointing: the activations of every layer count"
@@ -89,6 +85,7 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "runs": len(ok),
             "shapes": len(table.architectures),
             "traced": sum(any(cell.basis == 0 for cell in a.cells.values()) for a in table.architectures),
+            "stand_ins": len({table.models[name] for name in table.stand_ins}),
             "promises": found["promises"],
             "groups": [(name, title, found["by"][name]) for name, title in GROUPS],
             "parts": PARTS,
@@ -104,7 +101,8 @@ def pages(dataset: Dataset) -> Iterator[Page]:
             "fitted": read_json(dataset.root / "catalog" / "calibration.json").get("runs", {}).get("fitted", 0),
             "peers": read_json(dataset.root / "benchmarks" / "peers.json"),
             "gpus": catalog.gpus,
-            "measured_models": len({run.hub_id for run in ok}),
+            "measured_models": len({run.hub_id for run in ok if not run.on_stand_in}),
+            "built_models": len({run.hub_id for run in ok}),
             "models": len(catalog.models),
             "data_date": dataset.data_date,
         },
