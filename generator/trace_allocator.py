@@ -176,7 +176,11 @@ def smallest_cap(
     sizes: Sequence[int], order: Sequence[int], marks: Sequence[tuple[int, str]], low: int, high: int
 ) -> int:
     """The smallest cap (bytes) that the harness would find for the sequence, whose peaks of allocated and reserved
-    memory without a cap are ``low`` and ``high``."""
+    memory without a cap are ``low`` and ``high``.
+
+    Where working is not monotone a search may fall into a hole of a few MiB, in which a measurement, whose sizes are a
+    little different, does not fall: so this is the median of three searches, one resolution apart.
+    """
 
     def works(cap: int) -> bool:
         try:
@@ -185,7 +189,12 @@ def smallest_cap(
             return False
         return True
 
-    return search_cap(works, low, high, max(LEAST_RESOLUTION, round(low * RESOLUTION)))
+    resolution = max(LEAST_RESOLUTION, round(low * RESOLUTION))
+    found = [
+        search_cap(works, max(low + shift, 0), max(high + shift, low + 1), resolution)
+        for shift in (-resolution, 0, resolution)
+    ]
+    return max(low, sorted(found)[1])
 
 
 def search_cap(works: Callable[[int], bool], low: int, high: int, resolution: int) -> int:

@@ -28,7 +28,7 @@ from typing import Any
 from .estimate_closed import make_sets
 from .records import Problem
 
-SCHEMA, TRACER = 1, 5
+SCHEMA, TRACER = 1, 6
 FOLDER = "traced"
 
 Traced = dict[str, Any]

@@ -294,12 +294,14 @@ def test_the_files_of_the_cards_share_out_the_measured_runs(dataset: Dataset) ->
     assert sorted(map(repr, parts)) == sorted(map(repr, whole))
 
 
-def test_a_measured_row_ends_with_what_set_its_pace(dataset: Dataset) -> None:
+def test_a_measured_row_ends_with_what_set_its_speed_and_the_processor_s_pace(dataset: Dataset) -> None:
     rows = named_rows(json.loads(api.files(dataset)["api/v1/measured.json"]))
     runs = [run for key, run in cells_of(dataset).estimator.measured.items() if key[0] in {row[0] for row in rows}]
-    found = Counter((row[1], row[-1]) for row in rows)
-    assert found == Counter((run.gpu, {"gpu": 0, "processor": 1, None: None}[run.paced_by]) for run in runs)
-    assert {pace for _, pace in found} == {0, 1, None}
+    found = Counter((row[1], *row[-2:]) for row in rows)
+    words = {"gpu": 0, "processor": 1, None: None}
+    assert found == Counter((run.gpu, words[run.paced_by], run.processor_pace) for run in runs)
+    assert {pace for _, pace, _ in found} == {0, 1, None}
+    assert any(pace for *_, pace in found) and None in {pace for *_, pace in found}
 
 
 def curves(**values: Any) -> LossCurves:

@@ -48,7 +48,7 @@ def test_a_stand_in_has_the_parameters_of_its_model_but_for_the_adapters() -> No
             shape = describe(fact.config or {})
             other = describe(stand_in(shape) or {})
             assert other.text_parameters == shape.text_parameters and other.linear_weights == shape.linear_weights
-            assert other.lora_parameters_per_rank >= shape.lora_parameters_per_rank()
+            assert other.lora_parameters_per_rank >= shape.lora_parameters_per_rank
             seen.add(shape.model_type)
     assert seen == set(CLASSES)
 
@@ -77,7 +77,7 @@ def test_a_model_takes_its_stand_ins_trace_with_its_own_adapters_and_a_wider_int
     index = table.set_index(case)
     own, stands = table.architectures[table.models["test/remote"]], table.stand_ins["test/remote"]
     values = [evaluate(table.sets[index], item, item.cells[index], case).allocated for item in (own, stands)]
-    fewer = other.lora_parameters_per_rank - shape.lora_parameters_per_rank()
+    fewer = other.lora_parameters_per_rank - shape.lora_parameters_per_rank
     assert fewer == 32 * 2 * 4096
     share = fewer / other.lora_parameters_per_rank
     least, most = (share * 64 * per_rank for per_rank in (17506000, 23340000))  # of GIVEN's rows

@@ -25,7 +25,7 @@ PUBLISHED: dict[str, type[Record]] = {
 }
 """Records whose JSON schema is published beside the data."""
 
-VERSION = "1.3.0"
+VERSION = "1.4.0"
 """Version of the API, apart from the site's; see CHANGELOG.md."""
 
 
