@@ -1,5 +1,5 @@
 """Fits speed: figures of a card and of the processor that launches its kernels, and per recipe × method × checkpointing
-how far counted work and launches are off (``estimate.time_step``).
+how far counted work and launches are off (``estimate_time.py``).
 
 The card's own time of a step is measured apart (``Run.gpu_seconds``), so its four figures and the factors of its work
 are fitted to that, which repeats to a percent. Seconds per launch and per layer and the factors of launches are then
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .accuracy import is_timed, locate
-from .estimate import Coefficients, Work, evaluate
+from .estimate import Coefficients, evaluate
+from .estimate_time import Work
 from .records import GpuEntry, Run
 
 LEAST_RUNS_OF_A_CARD = 10
