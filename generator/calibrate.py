@@ -38,6 +38,8 @@ LEAST_RUNS = 3
 LEAST_WIDTH = {"estimated": 0.005, "closed": 0.08}
 """Half-widths of intervals at least: measurements of one cell differ by as much when repeated, and what stays in closed
 form are the architectures least like those it is fitted to."""
+ENOUGH = 20
+"""Errors from which on a set has intervals of its own: the 90 % quantile of fewer is nearly their largest."""
 RIDGE = 0.0003
 FIGURES = ("matmul_flops", "attention_flops", "bandwidth", "kernel_seconds", "launch_seconds", "layer_seconds")
 PACES = (0.05, 0.95)
@@ -189,7 +191,7 @@ def at_any_pace(band: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def fit_bands(logs: Logs, ids: Iterable[str], least: float, pace: Sequence[float]) -> dict[str, dict[str, list[float]]]:
-    """Set id → quantity → [low, high]. A set with fewer than eight errors takes those of its recipe, or of all."""
+    """Set id → quantity → [low, high]. A set with too few errors takes those of its recipe, or of all."""
     found: dict[str, dict[str, list[float]]] = {}
     for name in ids:
         recipe, _, checkpointing = name.split("/")
@@ -203,9 +205,9 @@ def fit_bands(logs: Logs, ids: Iterable[str], least: float, pace: Sequence[float
                 ],
                 [error for group in logs.values() for error in group.get(quantity, [])],
             ]  # fmt: skip
-            own = next((group for group in groups if len(group) >= 8), groups[-1])
+            own = next((group for group in groups if len(group) >= ENOUGH), groups[-1])
             if own:
-                width = max(conformal(own), least if len(own) >= 8 else 0.15)
+                width = max(conformal(own), least if len(own) >= ENOUGH else 0.15)
                 bands[quantity] = [float(f"{math.exp(-width):.4g}"), float(f"{math.exp(width):.4g}")]
         if "launch" in bands:
             bands["processor"] = at_any_pace(bands["launch"], pace)
