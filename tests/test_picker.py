@@ -148,7 +148,8 @@ const out = cases.map(({ hub, gpu, knobs, samples, epochs }) => {
   const { ranges, breakdown } = found;
   const edges = [...ranges.allocated, ...ranges.reserved, ...ranges.cap, ...(ranges.rate ?? [null, null])];
   const figures = [allocated, reserved, cap, needed, low, high, rate, ...edges, hours(found, samples, epochs)];
-  return { basis, fits, figures, breakdown, batch };
+  const paced = found.run || !rate ? null : found.pace;
+  return { basis, fits, figures, breakdown, batch, paced };
 });
 process.stdout.write(JSON.stringify(out));
 """
@@ -176,6 +177,7 @@ def command_answer(reader: CaseReader, case: dict[str, Any], samples: int, epoch
         "batch": min(answer.largest_micro_batch or 1, BATCH_LIMIT)
         if answer.basis != "measured" and case.get("gpu_count", 1) == 1
         else None,
+        "paced": answer.limited_by if answer.basis != "measured" else None,
     }  # fmt: skip
 
 
@@ -216,6 +218,7 @@ def draw_cases(dataset: Dataset, draw: random.Random) -> Iterator[tuple[dict[str
                 "gradient_checkpointing": draw.random() < 0.8,
                 "lora_rank": draw.choice([1, 4, 8, 16, 64, 256]),
                 "lora_targets": "all-linear",
+                "processor_pace": draw.choice([None, None, 0.8, 1.3]),
             },
             card.id,
         )

@@ -85,7 +85,7 @@ function between([low, high], one, ask, knobs) {
 
 /**
  * One set-up on one card, or null where the table has no coefficients for it. Bytes and tokens per second:
- * {knobs, allocated, reserved, cap, needed, low, high (of needed), fits, breakdown, tokens_per_second, ranges, basis, run}.
+ * {knobs, allocated, reserved, cap, needed, low, high (of needed), fits, breakdown, tokens_per_second, pace, ranges, basis, run}.
  */
 export function price(table, model, knobs, card) {
   const found = find(table, model.hub, knobs);
@@ -122,7 +122,7 @@ export function price(table, model, knobs, card) {
   const needed = cap + context;
   const usable = card.figures.usable_bytes;
   const fits = high <= usable ? "yes" : needed > usable ? "no" : "tight";
-  return { knobs, allocated, reserved, cap, needed, low, high, fits, breakdown, tokens_per_second: rate, ranges, basis, run, sharded: many };
+  return { knobs, allocated, reserved, cap, needed, low, high, fits, breakdown, tokens_per_second: rate, pace: one.pace, ranges, basis, run, sharded: many };
 }
 
 /** Largest micro-batch, up to BATCH_LIMIT, that surely fits by the estimate (one card); 1 where none does. */

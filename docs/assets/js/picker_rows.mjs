@@ -36,7 +36,8 @@ export function basisNote(view, answer) {
   const days = fitted && (fitted.from === fitted.to ? fitted.to : `${fitted.from} – ${fitted.to}`);
   const from = fitted ? say(W.basisFitted, fitted.runs, fitted.gpus.join(W.comma), fitted.versions[0] ?? "", days) : W.basisNoFit;
   const shape = answer.basis === "interpolated" ? W.basisNear : W.basisShape;
-  return shape + from + (answer.tokens_per_second && !card.figures.measured ? W.basisSpeed : "");
+  const waits = answer.tokens_per_second && answer.pace === "processor" ? W.basisWaits : "";
+  return shape + from + (answer.tokens_per_second && !card.figures.measured ? W.basisSpeed : "") + waits;
 }
 
 function basisMark(view, answer) {
