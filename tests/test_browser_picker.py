@@ -342,6 +342,7 @@ def test_several_equal_cards_that_no_catalog_entry_names(
 
 
 H100 = "h100-sxm-80gb"
+EXPECTED = {"zh": "预计速度受处理器限制", "en": "the processor is expected to set this speed"}
 LAUNCHED = {"zh": "GPU 在等处理器下发任务", "en": "the GPU waited for launches"}
 
 
@@ -406,6 +407,20 @@ def test_a_card_brings_its_measured_runs_when_it_is_chosen(
     type_card(fresh, dataset.catalog.gpus[H100].name, H100)
     assert mark.get_attribute("data-basis") == "measured"
     assert loads == [f"{H100}.json"] and fresh.errors == []
+
+
+@both
+@pytest.mark.parametrize(
+    ("model", "size", "said"), [("qwen3-0.6b", "s=300&b=1", True), ("qwen3-14b", "s=3000&b=4", False)]
+)
+def test_an_estimate_says_where_the_processor_is_expected_to_set_the_speed(
+    fresh: Any, site_url: str, language: str, model: str, size: str, said: bool, dataset: Dataset
+) -> None:
+    hub_id = dataset.catalog.models[model].hub_id
+    visit(fresh, site_url, language, f"?g={H100}&i={hub_id}&m=lora&r=stock&{size}&f=1")
+    fresh.wait_for_selector(f'.fa-result[data-id="{model}"] .fa-basis:not([data-basis="measured"])')
+    tip = basis(fresh, model).get_attribute("data-tip")
+    assert (EXPECTED[language] in tip) is said and fresh.errors == []
 
 
 def test_a_card_in_the_address_brings_its_runs_at_the_start(fresh: Any, site_url: str, dataset: Dataset) -> None:
