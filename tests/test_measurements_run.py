@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from measurements import campaign, cells
+from measurements import breadth, campaign, cells
 from measurements.cells import Cell, PlanError, config_path, make_cell, plan_line, read_plan, take_shard
 from measurements.result import METHODS, RECIPES
 
@@ -330,3 +330,21 @@ def test_missing_is_what_the_card_at_hand_lacks_and_can_hold(monkeypatch: pytest
 
     assert 0 < left_on(8) < left_on(24) < left_on(80) <= len(everything)
     assert runner.drop_oversized(everything, torch.device("cpu")) == everything
+
+
+def test_the_loaded_plan_keeps_the_gpu_busy_and_asks_what_else_is_missing() -> None:
+    cells = campaign.make_loaded()
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert {cell.model for cell in cells} >= {model for model, _, _ in breadth.MODELS}
+    assert {cell.method for cell in cells} >= {"lora_8bit", "qlora", "full"}
+    busy = [cell for cell in cells if cell.gradient_checkpointing and not cell.min_cap and cell.method != "lora_8bit"]
+    assert all(cell.micro_batch * cell.seq_len >= 4096 for cell in busy)
+    held = [cell for cell in cells if cell.holdout_kind == "cell"]
+    assert 0.1 < len(held) / len(cells) < 0.4
+
+
+def test_gpt2_leaves_positions_for_the_virtual_tokens() -> None:
+    cells = [*campaign.make_plan(), *campaign.make_short(), *campaign.make_loaded()]
+    gpt2 = [cell for cell in cells if "gpt2" in cell.model]
+    assert any(cell.method == "prompt_tuning" for cell in gpt2)
+    assert all(cell.seq_len + 20 * (cell.method == "prompt_tuning") <= 1024 for cell in gpt2)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from measurements.__main__ import main
 from measurements.gauge import Gauge, Reading, extend
-from measurements.timing import LEAST_TIMED_STEPS, MOST_TIMED_STEPS, PROBE_PASSES, Probe, sum_busy, time_steps
+from measurements.timing import (
+    LEAST_TIMED_STEPS,
+    MOST_TIMED_STEPS,
+    PROBE_PASSES,
+    REFERENCE_SECONDS,
+    Probe,
+    sum_busy,
+    time_steps,
+)
 
 CPU = torch.device("cpu")
 
@@ -61,3 +72,18 @@ def test_kernels_and_their_time_grow_with_depth() -> None:
     reading, _ = extend(low, high, (4, 8), 32)
     assert reading.gpu_seconds == pytest.approx(0.9) and reading.kernels == 2500
     assert reading.probe_seconds == [0.03], "the probe is the host's, whatever the depth"
+
+
+def test_the_pace_of_a_host_is_told_only_where_there_is_a_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["pace"]) == 2
+    assert "no GPU" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        "measurements.timing.Probe", lambda device: SimpleNamespace(seconds=lambda: 2 * REFERENCE_SECONDS)
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert main(["pace"]) == 0
+    assert capsys.readouterr().out == "2.00\n", "twice the reference host's time"
