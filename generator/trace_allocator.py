@@ -194,7 +194,7 @@ def smallest_cap(
         search_cap(works, max(low + shift, 0), max(high + shift, low + 1), resolution)
         for shift in (-resolution, 0, resolution)
     ]
-    return max(low, sorted(found)[1])
+    return min(max(low, sorted(found)[1]), high)
 
 
 def search_cap(works: Callable[[int], bool], low: int, high: int, resolution: int) -> int:
