@@ -99,6 +99,8 @@ def test_curves_agree_with_the_table_and_show_measured_points(tab: Any, site_url
         and c.gradient_checkpointing
         and c.micro_batch == 1
         and c.gpu_count == 1
+        and c.lora_rank in (16, None)
+        and c.lora_targets in ("all-linear", None)
     }
     assert {(method, x, round(y, 6)) for method, x, y in drawn} == wanted and wanted
     assert tab.locator(".curves details.behind table").count() >= 1
@@ -151,14 +153,15 @@ def test_the_explorer_filters_draws_and_downloads(tab: Any, site_url: str, datas
     drawn = "document.querySelector('[data-figure]').data.reduce((n, t) => n + t.x.length, 0)"
     assert tab.evaluate(drawn) == sum(cell.estimated_allocated_bytes is not None for cell in every)
     tab.click('.chip[data-key="method"][data-value="qlora"]')
-    tab.wait_for_function(f"{drawn} === {len(own)}")
+    shown = sum(cell.estimated_allocated_bytes is not None for cell in own)
+    tab.wait_for_function(f"{drawn} === {shown}")
     tab.select_option('.chart-tools [name="colour"]', "recipe")
     tab.wait_for_function("document.querySelector('[data-figure]').data[0].name.length < 6")
     with tab.expect_download() as waited:
         tab.click('[data-format="csv"]')
     rows = list(csv.DictReader(waited.value.path().read_text(encoding="utf-8").splitlines()))
     assert {row["id"] for row in rows} == {cell.id for cell in own}
-    measured = {cell.id: str(cell.peak_allocated_bytes) for cell in own}
+    measured = {cell.id: str(cell.peak_allocated_bytes or "") for cell in own}
     assert {row["id"]: row["peak_allocated_bytes"] for row in rows} == measured
     with tab.expect_download() as waited:
         tab.click('[data-format="json"]')

@@ -43,6 +43,7 @@ class MeasuredCell(Record):
     micro_batch: int
     seq_len: int
     lora_rank: int | None = Field(description="null for methods without adapters")
+    lora_targets: str | None = Field(description="all-linear, or names of layers; null for methods without adapters")
     status: str = Field(description="ok, or why there are no figures: oom, failed, skipped")
     holdout: bool = Field(description="kept out of every fit; drawn by the hash of the cell")
     extrapolated: bool = Field(description="measured on fewer layers and extended to all")
@@ -56,12 +57,20 @@ class MeasuredCell(Record):
     min_cap_bytes: int | None = Field(description="smallest allocator limit under which the step finishes")
     needed_bytes: int | None = Field(description="min_cap_bytes plus the CUDA context: what a card must have free")
     step_seconds: float | None
+    gpu_seconds: float | None = Field(description="of the step, in which the GPU worked")
+    processor_pace: float | None = Field(
+        description="how long the processor took to launch kernels meanwhile, over what the reference host takes"
+    )
     tokens_per_second: float | None
     mfu: float | None = Field(description="share of the card's peak rate that the step used")
     estimated_allocated_bytes: int | None
     estimated_tokens_per_second: float | None
     error_allocated: float | None = Field(description="estimate / measurement - 1")
     error_speed: float | None = Field(description="estimate / measurement - 1")
+
+
+def name_targets(targets: str | Sequence[str]) -> str:
+    return targets if isinstance(targets, str) else " ".join(targets)
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +102,7 @@ def measured_cells(dataset: Dataset) -> Sequence[MeasuredCell]:
                 micro_batch=run.case.micro_batch,
                 seq_len=run.case.seq_len,
                 lora_rank=run.case.lora_rank if run.case.method in ADAPTERS else None,
+                lora_targets=name_targets(run.case.lora_targets) if run.case.method in ADAPTERS else None,
                 status=run.status,
                 holdout=run.holdout,
                 extrapolated=run.extrapolated,
@@ -104,6 +114,8 @@ def measured_cells(dataset: Dataset) -> Sequence[MeasuredCell]:
                 min_cap_bytes=cap,
                 needed_bytes=cap + int(run.context_bytes or CONTEXT_BYTES) if cap else None,
                 step_seconds=run.step_seconds,
+                gpu_seconds=run.gpu_seconds,
+                processor_pace=run.processor_pace,
                 tokens_per_second=run.tokens_per_second,
                 mfu=run.mfu,
                 estimated_allocated_bytes=round(allocated["estimated"]) if allocated else None,

@@ -7,6 +7,7 @@ const GIB = 1024 ** 3;
 const BATCHES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 const LENGTHS = [512, 1024, 2048, 4096, 8192, 16384, 32768];
 const RANK = 16;
+const TARGETS = "all-linear";
 const GUESS = [0.75, 1.3]; // a card that was never measured: its rates come from the data sheet
 const groups = new WeakMap();
 
@@ -26,7 +27,7 @@ export function steps(axis, context) {
 }
 
 const knobsAt = (state, method, x) => ({
-  recipe: state.recipe, method, gradient_checkpointing: state.checkpointing === "on", lora_rank: RANK, lora_targets: "all-linear",
+  recipe: state.recipe, method, gradient_checkpointing: state.checkpointing === "on", lora_rank: RANK, lora_targets: TARGETS,
   micro_batch: state.axis === "batch" ? x : state.batch, seq_len: state.axis === "batch" ? state.length : x,
 });
 
@@ -60,7 +61,7 @@ export function points(cells, hub, state, quantity) {
   const value = { speed: "tokens_per_second", needed: "needed_bytes", allocated: "peak_allocated_bytes" }[quantity === "speed" ? "speed" : state.memory];
   const batch = state.axis === "batch";
   return cells.filter((cell) => cell.hub_id === hub && cell.status === "ok" && cell[value] && cell.gpu_count === 1
-    && cell.recipe === state.recipe && cell.gradient_checkpointing === (state.checkpointing === "on") && (cell.lora_rank ?? RANK) === RANK
+    && cell.recipe === state.recipe && cell.gradient_checkpointing === (state.checkpointing === "on") && (cell.lora_rank ?? RANK) === RANK && (cell.lora_targets ?? TARGETS) === TARGETS
     && (batch ? cell.seq_len === state.length : cell.micro_batch === state.batch) && (quantity !== "speed" || cell.gpu === state.gpu))
     .map((cell) => ({ method: cell.method, x: batch ? cell.micro_batch : cell.seq_len, y: quantity === "speed" ? cell[value] : cell[value] / GIB, cell }));
 }
