@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from .architecture import UnknownArchitecture, describe
+from .case_arguments import add_case_arguments
 from .coefficients import CONTEXT_BYTES, build_coefficients, gpu_figures, read_json, shape_key, traced_shape
 from .estimate import NotEstimable, set_id
 from .estimate_answer import Estimator, judge
@@ -325,17 +326,7 @@ def register(commands: Any) -> None:
     what.add_argument("--model", help="Hub id, or the catalog's id")
     what.add_argument("--config", metavar="FILE", help="a config.json instead of a catalog model")
     what.add_argument("--cases", metavar="FILE", help="JSON Lines of cases, '-' for standard input")
-    command.add_argument("--recipe", default="stock", choices=["stock", "lean"])
-    command.add_argument(
-        "--method",
-        default="qlora",
-        choices=["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"],
-    )
-    command.add_argument("--seq-len", type=int, default=2048, help="tokens per sequence (default %(default)s)")
-    command.add_argument("--micro-batch", type=int, default=1, help="sequences per step (default %(default)s)")
-    command.add_argument("--rank", type=int, default=16, help="LoRA rank (default %(default)s)")
-    command.add_argument("--targets", default="all-linear", help='"all-linear" or names with commas')
-    command.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    add_case_arguments(command)
     command.add_argument(
         "--processor-pace", type=float, metavar="N", help="of this host, as `python -m measurements pace` prints it"
     )

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from .case_arguments import add_case_arguments
 from .records import GIB, Case
 from .trace_allocator import replay, smallest_cap
 
@@ -125,16 +126,6 @@ def register(commands: Any) -> None:
     )
     command.add_argument("model", nargs="?", help="Hub id, or the catalog's id")
     command.add_argument("--config", metavar="FILE", help="a config.json instead of a catalog model")
-    command.add_argument("--recipe", default="stock", choices=["stock", "lean"])
-    command.add_argument(
-        "--method",
-        default="qlora",
-        choices=["full", "full_bf16_adam8bit", "lora", "qlora", "lora_8bit", "dora", "prompt_tuning"],
-    )
-    command.add_argument("--seq-len", type=int, default=2048, help="tokens per sequence (default %(default)s)")
-    command.add_argument("--micro-batch", type=int, default=1, help="sequences per step (default %(default)s)")
-    command.add_argument("--rank", type=int, default=16, help="LoRA rank (default %(default)s)")
-    command.add_argument("--targets", default="all-linear", help='"all-linear" or names with commas')
-    command.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    add_case_arguments(command)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run_trace)
