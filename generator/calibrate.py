@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from .accuracy import QUANTITIES, clean, errors_of, locate, summarise, usable
-from .calibrate_speed import fit_speed
+from .calibrate_speed import FALLBACK, fit_speed
 from .coefficients import build_coefficients, correct_rows, unfused_logits
 from .estimate import ROW_UNITS, Architecture, Cell, Coefficients, CoefficientSet, evaluate
 from .records import GpuEntry, HubFacts, Run
@@ -44,8 +44,6 @@ RIDGE = 0.0003
 FIGURES = ("matmul_flops", "attention_flops", "bandwidth", "kernel_seconds", "launch_seconds", "layer_seconds")
 PACES = (0.05, 0.95)
 """Quantiles of the paces of the hosts that were measured, between which the pace of an unknown one is taken to be."""
-FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
-            "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
 
 
 def _row_values(entry: CoefficientSet, architecture: Architecture, cell: Cell, run: Run) -> list[float]:

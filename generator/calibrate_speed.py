@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,9 @@ ROUNDS = 4
 CARD_START = (8e14, 3.3e14, 2.4e12, 2e-6)
 HOST_START = (36e-6, 3e-3)
 OFF = "off"
-RELATIVES = {"qlora": "lora", "lora_8bit": "qlora", "dora": "lora", "prompt_tuning": "lora", "lora": "qlora",
-             "full_bf16_adam8bit": "full", "full": "full_bf16_adam8bit"}  # fmt: skip
-"""Method → the one whose factor it takes when it has no runs."""
+FALLBACK = {"qlora": ("lora",), "lora_8bit": ("qlora", "lora"), "dora": ("lora",), "prompt_tuning": ("lora",),
+            "lora": ("qlora",), "full_bf16_adam8bit": ("full",), "full": ("full_bf16_adam8bit",)}  # fmt: skip
+"""Method → those whose fit it takes, the nearest first, when it has no runs."""
 Factors = dict[str, float]
 """Recipe/method, or OFF → factor."""
 
@@ -76,12 +78,9 @@ def factor_of(factors: Factors, name: str) -> float:
     """The factor of a set; without runs of its recipe and method, that of the nearest relative's."""
     family, off = families(name)
     recipe, method = family.split("/")
-    seen = {method}
-    while family not in factors and RELATIVES[method] not in seen:
-        method = RELATIVES[method]
-        seen.add(method)
-        family = f"{recipe}/{method}"
-    return factors.get(family, 1.0) * (factors.get(OFF, 1.0) if off else 1.0)
+    names = (f"{recipe}/{each}" for each in (method, *FALLBACK[method]))
+    own = next((factors[each] for each in names if each in factors), 1.0)
+    return own * (factors.get(OFF, 1.0) if off else 1.0)
 
 
 def card_seconds(run: Run) -> float | None:
@@ -96,15 +95,12 @@ class Steps:
         self.sets = np.array([locate(table, run)[0].id for run in runs])
         self.names, self.positions = np.unique(self.sets, return_inverse=True)
         works = [self._work(table, run) for run in runs]
-        for name in Work.__dataclass_fields__:
-            setattr(self, name, np.array([float(getattr(work, name)) for work in works]))
+        columns = {field.name: [float(getattr(work, field.name)) for work in works] for field in fields(Work)}
+        self.work: Any = SimpleNamespace(**{name: np.array(values) for name, values in columns.items()})
         self.gpu_seconds = np.array([card_seconds(run) or math.nan for run in runs], dtype=float)
         self.timed = np.array([is_timed(run) and run.processor_pace is not None for run in runs], dtype=bool)
         self.seconds = np.array([run.step_seconds or math.nan for run in runs], dtype=float)
         self.pace = np.array([run.processor_pace or 1.0 for run in runs], dtype=float)
-
-    def __getattr__(self, name: str) -> Any:  # the fields of Work
-        raise AttributeError(name)
 
     @staticmethod
     def _work(table: Coefficients, run: Run) -> Work:
@@ -118,9 +114,9 @@ class Steps:
 
     def card(self, p: Sequence[float], factor: Any) -> tuple[Any, Any, Any]:
         """Seconds that the card works on layers, loss and update."""
-        layers = self.matmul / p[0] + self.attention / p[1] + self.moved / p[2]
-        layers = layers * factor + self.launches * p[3]
-        return layers, self.loss_flops / p[0] + self.loss_moved / p[2], self.update_moved / p[2]
+        layers = self.work.matmul / p[0] + self.work.attention / p[1] + self.work.moved / p[2]
+        layers = layers * factor + self.work.launches * p[3]
+        return layers, self.work.loss_flops / p[0] + self.work.loss_moved / p[2], self.work.update_moved / p[2]
 
     def errors_of_card(self, p: Sequence[float], factor: Any) -> Any:
         """Log errors of the card's own seconds."""
@@ -129,9 +125,9 @@ class Steps:
     def errors(self, p: Sequence[float], work: Any, host: Sequence[float], launches: Any) -> Any:
         """Log errors of the seconds of whole steps."""
         layers, loss, update = self.card(p, work)
-        launched = (self.launches * host[0] + self.layers * host[1]) * launches * self.pace
+        launched = (self.work.launches * host[0] + self.work.layers * host[1]) * launches * self.pace
         together = (layers**8 + launched**8) ** 0.125
-        loss = np.maximum(loss, self.loss_launches * host[0] * self.pace)
+        loss = np.maximum(loss, self.work.loss_launches * host[0] * self.pace)
         return np.log((together + loss + update) / self.seconds)
 
     def fit_factors(self, errors: Callable[[Any], Any], rows: Any, known: Factors) -> Factors:

@@ -80,3 +80,12 @@ def test_only_the_hub_module_reaches_the_network(path: Path) -> None:
         "requests",
         "urllib3",
     }
+
+
+def test_what_both_packages_must_know_is_the_same_in_both() -> None:
+    """Neither may import the other, so what a result means is written twice."""
+    from generator import records
+    from measurements import summary, timing
+
+    assert records.PROBE_SECONDS == timing.REFERENCE_SECONDS
+    assert (records.GPU_BOUND, records.LAUNCH_BOUND) == (summary.GPU_BOUND, summary.LAUNCH_BOUND)

@@ -64,7 +64,9 @@ class MeasuredCell(Record):
     tokens_per_second: float | None
     mfu: float | None = Field(description="share of the card's peak rate that the step used")
     estimated_allocated_bytes: int | None
-    estimated_tokens_per_second: float | None
+    estimated_tokens_per_second: float | None = Field(
+        description="at processor_pace; null where that is unknown and the GPU did not set the pace"
+    )
     error_allocated: float | None = Field(description="estimate / measurement - 1")
     error_speed: float | None = Field(description="estimate / measurement - 1")
 
